@@ -1,0 +1,1 @@
+"""Where events are kept: the contract, and one package per database."""

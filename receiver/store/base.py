@@ -1,0 +1,409 @@
+"""The contract of a store: the log of events, and what every handler is owed of it. No SQL words, no positions."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple, Protocol
+
+from receiver.callback import Callback
+from receiver.events import Event, Notice
+
+# callbacks in
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What became of a callback: on disk when this is returned."""
+
+    outcome: str
+    """stored, duplicate or quarantined; of several events the first of these."""
+    events: tuple[str, ...] = ()
+    """Ids in the order of the callback; for a duplicate the first one's."""
+    uncertain: tuple[Any, ...] = ()
+    """The store's own; not empty where `mark` wants to know the fate of the answer."""
+
+
+# events out
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The handler has it."""
+
+    answer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Filtered:
+    """Not for this handler."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryAt:
+    """Again, not before `at`. `charged` is False where the attempt uses up no retry (hold, pause)."""
+
+    at: datetime
+    reason: str
+    target: bool = False
+    """Whether it was the target: then the end of a hold makes it due."""
+    charged: bool = True
+    probe: bool = False
+    """Whether it was the probe of a handler on hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """A dead letter."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """The handler's process ended under it: repeated alone, before new events; dead at the third."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """Never begun, or ended by a stop of ours: pending as before."""
+
+
+Outcome = Done | Filtered | RetryAt | Dead | Interrupted | Released
+MOST_INTERRUPTIONS = 3
+HORIZON = timedelta(hours=30)
+"""Further away than the longest pause is nothing but a clock that was set back."""
+
+
+@dataclass(slots=True)
+class Dispatch:
+    """One event owed to one handler, claimed by this process."""
+
+    id: str
+    handler: str
+    event: Event
+    number: int
+    """The attempt this will be, from 1."""
+    replay: int
+    first_at: datetime | None
+    """When its first attempt began; None before."""
+    alone: bool
+    """Whether it was interrupted before: then nothing else of this handler may run beside it."""
+    interruptions: int = 0
+    """How often it was interrupted; the next after the second is the last."""
+    place: Any = None
+    """The store's own."""
+
+
+@dataclass(slots=True)
+class Settlement:
+    """What became of an attempt."""
+
+    dispatch: Dispatch
+    outcome: Outcome
+    began_at: datetime | None = None
+    """None where no attempt was made (filtered, released)."""
+    took: timedelta = timedelta(0)
+
+
+class Waiting(NamedTuple):
+    """What a handler could be given now, and when there will be more."""
+
+    ready: int
+    """Pending and due."""
+    next_due: datetime | None
+    """The earliest of those not yet due."""
+
+
+@dataclass(slots=True)
+class Standing:
+    """Where a handler stands, kept across restarts. `receiver handlers` shows it."""
+
+    handler: str
+    state: str = "ok"
+    """ok, held (its target does not answer) or paused (until resumed)."""
+    since: datetime | None = None
+    reason: str = ""
+    """Why it is held or paused, or the last error."""
+    last_error: str = ""
+    last_error_at: datetime | None = None
+
+
+# looking
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selector:
+    """Which events: all conditions hold. Times are on `received_at`; numbers are compared by digits."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+    kind: str | None = None
+    source: str | None = None
+    status: str | None = None
+    number: str | None = None
+    message: str | None = None
+    reference: str | None = None
+    ids: tuple[str, ...] = ()
+    simulated: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DispatchSelector:
+    """Which dispatches: all conditions hold. `state` is dead or pending; `since` is on the death or first attempt."""
+
+    state: str
+    handler: str | None = None
+    ids: tuple[str, ...] = ()
+    since: datetime | None = None
+    reason: str | None = None
+    """A part of the reason, without regard to case."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """An event as it lies in the log."""
+
+    event: Event
+    cursor: Any
+    """The store's own; `events(after=…)` goes on behind it."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptCallback:
+    """A callback as it lies in the store. `copy` says that it repeated an event stored before."""
+
+    callback: Callback
+    number: str
+    outcome: str
+    copy: bool = False
+    fate: str | None = None
+    """For callbacks without identity: answered, unanswered or unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A callback with a valid secret that could not be read."""
+
+    id: str
+    callback: Callback
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptLine:
+    """One line of the attempt log."""
+
+    number: int
+    began_at: datetime
+    took: timedelta
+    verdict: str
+    """done, retry, dead or interrupted."""
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchLine:
+    """One dispatch as people see it."""
+
+    id: str
+    handler: str
+    event: str
+    state: str
+    """pending, running, done, dead, cancelled or filtered."""
+    replay: int = 0
+    attempts: int = 0
+    reason: str = ""
+    due_at: datetime | None = None
+    died_at: datetime | None = None
+    first_at: datetime | None = None
+    received_at: datetime | None = None
+    lines: tuple[AttemptLine, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EventTrace:
+    """All that is known of one event."""
+
+    event: Event
+    callbacks: tuple[KeptCallback, ...]
+    dispatches: tuple[DispatchLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HandlerStats:
+    """Counters of a handler; received = done + filtered + cancelled + pending + running + dead."""
+
+    handler: str
+    state: str
+    """ok, held, paused or absent (not configured)."""
+    received: int
+    done: int
+    filtered: int
+    cancelled: int
+    pending: int
+    running: int
+    dead: int
+    oldest_pending_at: datetime | None
+    standing: Standing
+
+
+@dataclass(frozen=True, slots=True)
+class SourceStats:
+    """Counters of a source, without simulated callbacks, which have a count of their own."""
+
+    source: str
+    stored: int = 0
+    duplicates: int = 0
+    quarantined: int = 0
+    refused: int = 0
+    simulated: int = 0
+    last_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What `receiver stats` prints."""
+
+    handlers: tuple[HandlerStats, ...] = ()
+    sources: tuple[SourceStats, ...] = ()
+    quarantine: Mapping[str, int] = field(default_factory=dict)
+    """Callbacks now in quarantine, by source."""
+    events: int = 0
+    """Events stored now."""
+
+
+class Store(Protocol):
+    """Where events are kept. One contract test suite runs on every implementation.
+
+    Every verb may raise StoreUnavailable; nothing is then half done. Times and owners are arguments: a store looks up
+    neither clock nor randomness, but for the ids it gives.
+    """
+
+    # callbacks in
+    async def record(self, callback: Callback, events: Sequence[Event], *, fault: str = "") -> Recorded:
+        """Store a callback and its events in one transaction, each once; durable on return.
+
+        With a `fault` the callback goes to quarantine instead. Every handler is owed the events from then on.
+        """
+
+    def mark(self, recorded: Recorded, *, answered: bool) -> None:
+        """Say whether the answer to callbacks without identity got out; written with a later commit."""
+
+    def refused(self, source: str, count: int = 1) -> None:
+        """Count refused requests of a source; written with a later commit."""
+
+    def refusal(self) -> str | None:
+        """Why nothing can be recorded at this moment, in words; None where it can."""
+
+    async def notify(self, notice: Notice) -> bool:
+        """Append a notice, if it opens one that is not open or closes one that is. False: nothing changed."""
+
+    async def probe(self, now: datetime) -> None:
+        """Make a durable write. Raises StoreUnavailable with the reason where that fails."""
+
+    async def register(self, handlers: Sequence[str]) -> None:
+        """Give each handler its place: a new one at the end of the log, a known one where it was.
+
+        Handlers not named are no longer configured; they keep their place.
+        """
+
+    # events out
+    async def enrol(self, handlers: Sequence[str], *, owner: str, now: datetime) -> None:
+        """`register`, and begin to claim as this owner: what owners that are gone had claimed becomes interrupted."""
+
+    async def claim(
+        self,
+        handler: str,
+        *,
+        owner: str,
+        limit: int,
+        now: datetime,
+        lease: timedelta,
+        ordered: bool = False,
+        horizon: timedelta = HORIZON,
+    ) -> Sequence[Dispatch]:
+        """Take up to `limit` dispatches: interrupted ones first and one alone, then what is due again, then new ones.
+
+        All in the order of the log. They are this owner's until settled or until the lease ends. With `ordered` an
+        event waits while an earlier one of its thread is not settled. A due time beyond `horizon` is due now.
+        """
+
+    async def probe_claim(
+        self, handler: str, *, owner: str, now: datetime, lease: timedelta, horizon: timedelta = HORIZON
+    ) -> Sequence[Dispatch]:
+        """Take the one dispatch with which to try a handler on hold: the oldest that is due, in turn."""
+
+    async def settle(self, settlements: Sequence[Settlement], *, now: datetime) -> Sequence[bool]:
+        """Write what became of attempts. False for each that this owner no longer held."""
+
+    async def renew(self, owner: str, *, now: datetime, lease: timedelta) -> None:
+        """Extend all leases of an owner."""
+
+    async def waiting(self, handler: str, *, now: datetime, horizon: timedelta = HORIZON) -> Waiting:
+        """What could be claimed. A due time further away than `horizon` is due now: the clock was set back."""
+
+    async def stand(self, standing: Standing, *, release: bool = False, now: datetime) -> None:
+        """Keep a handler's state. With `release` (end of a hold) what waited because of the target is due at once."""
+
+    async def standings(self) -> Mapping[str, Standing]:
+        """The states as they are kept now, also as set by commands."""
+
+    async def changed(self, timeout: timedelta) -> None:
+        """Return soon after something may be new to claim, at the latest after `timeout`; a hint."""
+
+    # looking
+    def events(
+        self, selector: Selector, *, limit: int = 0, newest: bool = False, after: Any = None
+    ) -> AsyncIterator[StoredEvent]:
+        """Events in the order of the log; with `newest` the last `limit` of them. `limit` 0: all."""
+
+    async def end(self) -> Any:
+        """The cursor of the newest event, for `events(after=…)`."""
+
+    async def find(self, key: str) -> Sequence[StoredEvent]:
+        """Events by event id, message id, reference or number as people write it, in the order of the log."""
+
+    async def trace(self, stored: StoredEvent) -> EventTrace:
+        """Callbacks, copies, dispatches and attempts of one event."""
+
+    async def stats(self, now: datetime) -> Stats:
+        """Counters, exact at any size."""
+
+    def dispatches(self, selector: DispatchSelector, now: datetime) -> AsyncIterator[DispatchLine]:
+        """Dead or waiting dispatches, the oldest first."""
+
+    def quarantine(self, ids: Sequence[str] = ()) -> AsyncIterator[Quarantined]:
+        """What could not be read, the oldest first."""
+
+    # acts of people
+    async def requeue(self, selector: DispatchSelector, now: datetime) -> int:
+        """Make dead or waiting dispatches due now; a dead one begins anew with its attempts. How many it were."""
+
+    async def cancel(self, selector: DispatchSelector, now: datetime) -> int:
+        """Give dead letters up for good. How many it were."""
+
+    async def replay(self, handler: str, selector: Selector, *, now: datetime, dry_run: bool = False) -> int:
+        """Owe stored events to a handler again. How many it are."""
+
+    async def reread(self, quarantined: Quarantined, events: Sequence[Event]) -> Recorded:
+        """Store the events that a later reading of a quarantined callback gave, and take it out of quarantine."""
+
+    async def discard(self, ids: Sequence[str]) -> int:
+        """Take callbacks out of quarantine for good. How many it were."""
+
+    async def forget(self, handler: str) -> bool:
+        """Drop a handler's place, counters and dead letters. False: no such handler."""
+
+    async def rename(self, old: str, new: str) -> bool:
+        """Give a handler another name; it keeps its place. False: no such handler, or the new name is taken."""
+
+    async def prune(self, before: datetime) -> int:
+        """Remove a batch of what was received before, but nothing a handler still waits for. 0: nothing is left.
+
+        The newest event always stays.
+        """
+
+    async def close(self) -> None:
+        """Finish what was begun and let go of everything."""

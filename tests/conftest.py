@@ -1,0 +1,8 @@
+"""What all tests share: asyncio as the one backend."""
+
+import pytest
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
