@@ -1,0 +1,146 @@
+"""Taking dispatches: interrupted ones, those due again, new ones; in order per thread where asked for."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+
+from receiver.store.base import Dispatch, StoredEvent
+from receiver.store.sqlite import rows
+from receiver.store.sqlite.desk import Connections
+from receiver.store.sqlite.lanes import Place, add, dispatch_id, events_at, insert, set_bit
+
+MOST_CLAIMED = 1000  # new events in one claim
+
+UNSETTLED = "('again', 'interrupted', 'running', 'alone')"
+EXCEPTION = "position, replay, attempts, interruptions, first_at"
+AGAIN = f"SELECT {EXCEPTION} FROM exceptions e WHERE handler = ? AND state = 'again'"
+# With `ordered`, a dispatch whose thread has an earlier one that is not settled is passed over.
+IN_ORDER = (
+    " AND NOT EXISTS (SELECT 1 FROM exceptions p WHERE p.handler = e.handler AND p.thread = e.thread"
+    f" AND p.state IN {UNSETTLED} AND (p.position, p.replay) < (e.position, e.replay))"
+)
+IN_LOG_ORDER = " ORDER BY due_at, position, replay LIMIT ?"
+IN_TURN = " ORDER BY probes, position, replay LIMIT 1"
+INTERRUPTED = (
+    f"SELECT {EXCEPTION} FROM exceptions WHERE handler = ? AND state = 'interrupted' ORDER BY position, replay LIMIT 1"
+)
+BUSY = (
+    "SELECT EXISTS (SELECT 1 FROM claims WHERE handler = :h)"
+    " OR EXISTS (SELECT 1 FROM exceptions WHERE handler = :h AND state IN ('running', 'alone'))"
+)
+BLOCKED = f"SELECT 1 FROM exceptions WHERE handler = ? AND thread = ? AND state IN {UNSETTLED} LIMIT 1"
+TAKE = "UPDATE exceptions SET state = ?, owner = ? WHERE handler = ? AND position = ? AND replay = ?"
+NEW = f"SELECT {rows.EVENT_COLUMNS} FROM events WHERE position >= ? ORDER BY position LIMIT ?"
+
+
+def claim(
+    at: Connections, handler: str, owner: str, *, limit: int, now: datetime, ordered: bool, horizon: timedelta
+) -> list[Dispatch]:
+    """Interrupted ones first and one alone, then what is due again, then new ones."""
+    if at.dispatch.execute("SELECT 1 FROM exceptions WHERE handler = ? AND state = 'alone'", (handler,)).fetchone():
+        return []
+    alone = at.dispatch.execute(INTERRUPTED, (handler,)).fetchone()
+    if alone:
+        busy = at.dispatch.execute(BUSY, {"h": handler}).fetchone()[0]
+        return [] if busy else _take(at, handler, owner, [alone], alone=True)
+    taken = _take(at, handler, owner, _due(at, handler, now, horizon, limit, ordered=ordered))
+    if len(taken) < limit:
+        taken += _claim_new(at, handler, owner, min(limit - len(taken), MOST_CLAIMED), ordered=ordered)
+    return taken
+
+
+def probe_claim(at: Connections, handler: str, owner: str, now: datetime, horizon: timedelta) -> list[Dispatch]:
+    """The oldest due dispatch with the fewest probes; after each round of them a new event has its turn."""
+    due, beyond = rows.to_micros(now), rows.to_micros(now + horizon)
+    again = f"{AGAIN} AND (due_at <= ? OR due_at > ?)"
+    found = at.dispatch.execute(f"{again} AND probes = 0{IN_TURN}", (handler, due, beyond)).fetchall()
+    if not found:
+        fewest, most = at.dispatch.execute(
+            "SELECT min(probes), max(probes) FROM exceptions WHERE handler = ? AND state = 'again'", (handler,)
+        ).fetchone()
+        new = _claim_new(at, handler, owner, 1, ordered=False) if fewest == most else []
+        if new:
+            return new
+        found = at.dispatch.execute(again + IN_TURN, (handler, due, beyond)).fetchall()
+    return _take(at, handler, owner, found)
+
+
+def _due(
+    at: Connections, handler: str, now: datetime, horizon: timedelta, limit: int, *, ordered: bool
+) -> list[tuple[int, ...]]:
+    order = IN_ORDER if ordered else ""
+    due, beyond = rows.to_micros(now), rows.to_micros(now + horizon)
+    found = at.dispatch.execute(f"{AGAIN} AND due_at <= ?{order}{IN_LOG_ORDER}", (handler, due, limit)).fetchall()
+    if len(found) < limit:
+        found += at.dispatch.execute(
+            f"{AGAIN} AND due_at > ?{order}{IN_LOG_ORDER}", (handler, beyond, limit - len(found))
+        ).fetchall()
+    return sorted(found)  # in the order of the log
+
+
+def _take(
+    at: Connections, handler: str, owner: str, found: Sequence[tuple[int, ...]], *, alone: bool = False
+) -> list[Dispatch]:
+    """Mark exceptions as running. One whose event is no longer kept is cancelled."""
+    events = {stored.cursor: stored for stored in events_at(at, [row[0] for row in found])}
+    taken = []
+    for position, replay, attempts, interruptions, first_at in found:
+        if position not in events:
+            at.dispatch.execute(TAKE, ("cancelled", None, handler, position, replay))
+            add(at, handler, cancelled=1)
+            continue
+        at.dispatch.execute(TAKE, ("alone" if alone else "running", owner, handler, position, replay))
+        place = Place(position, replay, 0, owner, attempts, interruptions)
+        taken.append(_dispatch(handler, events[position], place, rows.maybe(first_at), alone=alone))
+    return taken
+
+
+def _claim_new(at: Connections, handler: str, owner: str, limit: int, *, ordered: bool) -> list[Dispatch]:
+    lane = at.dispatch.execute("SELECT next FROM lanes WHERE handler = ?", (handler,)).fetchone()
+    if lane is None or limit < 1:
+        return []
+    first = int(lane[0])
+    found = [rows.event_from(row) for row in at.log.execute(NEW, (first, limit))]
+    if not found:
+        return []
+    count = found[-1].cursor - first + 1
+    at.dispatch.execute(
+        "UPDATE lanes SET next = next + ?, cancelled = cancelled + ? WHERE handler = ?",
+        (count, count - len(found), handler),
+    )
+    if ordered:
+        return _claim_ordered(at, handler, owner, found)
+    settled = bytearray((count + 7) // 8)
+    for missing in set(range(first, first + count)) - {stored.cursor for stored in found}:
+        set_bit(settled, missing - first)
+    number = at.dispatch.execute(
+        "INSERT INTO claims (handler, first, count, settled, owner) VALUES (?, ?, ?, ?, ?)",
+        (handler, first, count, bytes(settled), owner),
+    ).lastrowid
+    return [_dispatch(handler, stored, Place(stored.cursor, 0, number or 0, owner, 0, 0), None) for stored in found]
+
+
+def _claim_ordered(at: Connections, handler: str, owner: str, found: Iterable[StoredEvent]) -> list[Dispatch]:
+    """In order per thread: every event has an exception of its own, so that later ones see it."""
+    taken = []
+    for stored in found:
+        blocked = at.dispatch.execute(BLOCKED, (handler, stored.event.thread)).fetchone()
+        insert(at, handler, stored, "again" if blocked else "running", owner=None if blocked else owner)
+        if not blocked:
+            taken.append(_dispatch(handler, stored, Place(stored.cursor, 0, 0, owner, 0, 0), None))
+    return taken
+
+
+def _dispatch(
+    handler: str, stored: StoredEvent, place: Place, first_at: datetime | None, *, alone: bool = False
+) -> Dispatch:
+    return Dispatch(
+        id=dispatch_id(handler, place.position, place.replay),
+        handler=handler,
+        event=stored.event,
+        number=place.attempts + 1,
+        replay=place.replay,
+        first_at=first_at,
+        alone=alone,
+        interruptions=place.interruptions,
+        place=place,
+    )

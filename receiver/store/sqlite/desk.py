@@ -1,0 +1,152 @@
+"""A thread of its own with both files open: jobs run there one after the other, those that write share transactions."""
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from receiver.errors import ReceiverError, StoreUnavailable
+from receiver.store.sqlite import files
+
+TICK = 0.005  # seconds between two transactions while there is work: what comes meanwhile goes into one
+
+T = TypeVar("T")
+
+
+class Connections:
+    """The dispatch file, writable where asked for, and the log, for reading. `end` is the log's newest position."""
+
+    def __init__(self, path: Path, *, writing: bool) -> None:
+        self.path = path
+        self.dispatch = files.connect(files.dispatch_path(path), "dispatch", reading=not writing)
+        try:
+            self.log = files.connect(path, "log", reading=True)
+        except BaseException:
+            self.dispatch.close()
+            raise
+
+    def end(self) -> int:
+        """The newest position of the log; 0 where nothing was ever stored."""
+        return int(self.log.execute("SELECT coalesce(max(position), 0) FROM events").fetchone()[0])
+
+    def close(self) -> None:
+        """Close both."""
+        self.dispatch.close()
+        self.log.close()
+
+
+Job = Callable[[Connections], T]
+
+
+@dataclass(slots=True)
+class _Waiting(Generic[T]):
+    job: Job[T]
+    done: "asyncio.Future[T]"
+
+
+class Desk:
+    """Runs jobs. A job that raises a ReceiverError or a bug's exception gets it back; the others are not touched."""
+
+    def __init__(self, path: Path, *, writing: bool) -> None:
+        self._path = path
+        self._writing = writing
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="desk")
+        self._files: Connections | None = None
+        self._jobs: list[_Waiting[Any]] = []
+        self._kick = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._closed = False
+
+    async def open(self) -> None:
+        """Open both files, and take writing jobs where this desk writes."""
+        await self.read(lambda _: None)
+        if self._writing:
+            self._task = asyncio.create_task(self._run(), name="desk")
+
+    async def close(self) -> None:
+        """Finish the jobs that wait, close the files."""
+        self._closed = True
+        self._kick.set()
+        if self._task:
+            await self._task
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Close the files, whatever waits."""
+        if self._task:
+            self._task.cancel()
+        if self._files:
+            self._thread.submit(self._files.close).result()
+            self._files = None
+        self._thread.shutdown(wait=True)
+
+    async def read(self, job: Job[T]) -> T:
+        """Run a job that does not write, as soon as the thread is free."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._guarded, job)
+
+    async def write(self, job: Job[T]) -> T:
+        """Run a job in the next transaction; returns after its commit."""
+        if self._closed:
+            raise StoreUnavailable("the receiver is stopping")
+        waiting: _Waiting[T] = _Waiting(job, asyncio.get_running_loop().create_future())
+        self._jobs.append(waiting)
+        self._kick.set()
+        return await waiting.done
+
+    async def _run(self) -> None:
+        while self._jobs or not self._closed:
+            await self._kick.wait()
+            self._kick.clear()
+            jobs, self._jobs = self._jobs, []
+            if not jobs:
+                continue
+            results = await asyncio.get_running_loop().run_in_executor(self._thread, self._turn, jobs)
+            for waiting, (result, fault) in zip(jobs, results, strict=True):
+                if waiting.done.done():
+                    continue
+                if fault is not None:
+                    waiting.done.set_exception(fault)
+                else:
+                    waiting.done.set_result(result)
+            await asyncio.sleep(TICK)
+
+    def _turn(self, jobs: Sequence[_Waiting[Any]]) -> list[tuple[Any, BaseException | None]]:
+        """All jobs in one transaction; where one fails, each in a transaction of its own."""
+        try:
+            return [(result, None) for result in self._together(jobs)]
+        except Exception as fault:
+            if len(jobs) == 1:
+                return [(None, fault)]
+        return [self._turn([waiting])[0] for waiting in jobs]
+
+    def _together(self, jobs: Sequence[_Waiting[Any]]) -> list[Any]:
+        def run(at: Connections) -> list[Any]:
+            at.dispatch.execute("BEGIN IMMEDIATE")
+            try:
+                results = [waiting.job(at) for waiting in jobs]
+                at.dispatch.execute("COMMIT")
+            except BaseException:
+                if at.dispatch.in_transaction:
+                    at.dispatch.execute("ROLLBACK")
+                raise
+            return results
+
+        return self._guarded(run)
+
+    def _guarded(self, job: Job[T]) -> T:
+        """In the thread: with open files, and SQLite's errors in words. Broken files are opened anew the next time."""
+        try:
+            self._files = self._files or Connections(self._path, writing=self._writing)
+            return job(self._files)
+        except ReceiverError:
+            raise
+        except sqlite3.Error as fault:
+            if self._files and files.code(fault) not in files.HARMLESS:
+                with contextlib.suppress(sqlite3.Error):
+                    self._files.close()
+                self._files = None
+            raise files.unavailable(fault, self._path) from fault

@@ -1,0 +1,36 @@
+"""What the log holds already of a batch: keys of certain events, fates of the others."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import aiosqlite
+
+from receiver.store.sqlite import rows
+from receiver.store.sqlite.plan import Fate, First
+
+MOST_VALUES = 500  # in one look-up
+FIND_KEYS = "SELECT key, position, id FROM events WHERE key IN ({})"
+FIND_FATES = (
+    "SELECT f.digest, f.position, e.id, f.received_at, f.fate FROM fates f JOIN events e USING (position)"
+    " WHERE f.digest IN ({})"
+)
+
+
+async def keys_in(db: aiosqlite.Connection, keys: Sequence[bytes]) -> dict[bytes, First]:
+    """Those of these keys that the log holds."""
+    found = await _all_in(db, FIND_KEYS, keys)
+    return {key: First(position, rows.id_text(raw)) for key, position, raw in found}
+
+
+async def fates_in(db: aiosqlite.Connection, digests: Sequence[bytes]) -> dict[bytes, Fate]:
+    """The newest event of each of these contents."""
+    found = await _all_in(db, FIND_FATES, digests)
+    return {row[0]: Fate(row[1], rows.id_text(row[2]), rows.from_micros(row[3]), row[4]) for row in found}
+
+
+async def _all_in(db: aiosqlite.Connection, sql: str, values: Sequence[bytes]) -> list[Any]:
+    found: list[Any] = []
+    for at in range(0, len(values), MOST_VALUES):
+        some = values[at : at + MOST_VALUES]
+        found += await db.execute_fetchall(sql.format(",".join("?" * len(some))), some)
+    return found

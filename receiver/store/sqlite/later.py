@@ -1,0 +1,26 @@
+"""What no answer waits for, and goes along with a later commit: fates of answers, counts of refused requests."""
+
+from collections import Counter
+from typing import NamedTuple
+
+import aiosqlite
+
+MARK = "UPDATE fates SET fate = ? WHERE digest = ? AND position = ?"
+REFUSED = (
+    "INSERT INTO sources (source, refused) VALUES (?, ?)"
+    " ON CONFLICT (source) DO UPDATE SET refused = refused + excluded.refused"
+)
+
+
+class Later(NamedTuple):
+    """What goes along with a later commit: fates of answers, and counts of refused requests."""
+
+    marks: list[tuple[str, bytes, int]]
+    refused: Counter[str]
+
+
+async def write(db: aiosqlite.Connection, later: Later) -> None:
+    if later.marks:
+        await db.executemany(MARK, later.marks)
+    if later.refused:
+        await db.executemany(REFUSED, list(later.refused.items()))

@@ -1,0 +1,156 @@
+"""What one commit of the log will write: which callbacks are new, which repeat, and under which numbers. No I/O."""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from receiver.callback import Callback
+from receiver.events import Event
+from receiver.store.base import Recorded
+from receiver.store.sqlite import rows
+
+RETRY_WINDOW = timedelta(hours=24)
+SUSPICIOUS = timedelta(seconds=10)
+_ORDER = ("stored", "quarantined", "duplicate")
+
+
+class Fate(NamedTuple):
+    """The newest event with a content, and whether the answer to it got out."""
+
+    position: int
+    id: str
+    received_at: datetime
+    fate: str
+
+
+class First(NamedTuple):
+    """The event that a duplicate repeats."""
+
+    position: int
+    id: str
+
+
+@dataclass(slots=True)
+class Entry:
+    """A callback that waits for its commit."""
+
+    callback: Callback
+    events: Sequence[Event]
+    fault: str
+    done: "asyncio.Future[Recorded]"
+    keys: list[rows.Key | None] = field(default_factory=list)
+    digests: list[bytes | None] = field(default_factory=list)
+    bytes: int = 0
+
+    def __post_init__(self) -> None:
+        source, now = self.callback.source, self.callback.received_at
+        self.keys = [rows.key_of(source, event.identity, now) for event in self.events]
+        self.digests = [rows.digest_of(source, event.identity) for event in self.events]
+        self.bytes = len(self.callback.body) + len(self.callback.query)
+
+    def quarantine(self, fault: str) -> None:
+        """Keep the callback alone: its events cannot be stored."""
+        self.events, self.keys, self.digests, self.fault = (), [], [], fault
+
+
+class Known(NamedTuple):
+    """What the log holds already of a batch."""
+
+    keys: Mapping[bytes, First]
+    fates: Mapping[bytes, Fate]
+
+
+@dataclass(slots=True)
+class Plan:
+    """The rows of one commit, and what each entry is told after it."""
+
+    callbacks: list[tuple[Any, ...]] = field(default_factory=list)
+    events: list[tuple[Any, ...]] = field(default_factory=list)
+    copies: list[tuple[int, int]] = field(default_factory=list)
+    fates: list[tuple[bytes, int, int]] = field(default_factory=list)
+    quarantine: list[tuple[int, str, str]] = field(default_factory=list)
+    sources: dict[str, list[int]] = field(default_factory=dict)
+    """stored, duplicates, quarantined, simulated, last_at."""
+    answers: list[Recorded] = field(default_factory=list)
+
+
+class Planner:
+    """Gives positions and numbers without gaps, beginning behind the newest of the log."""
+
+    def __init__(self, position: int, number: int, known: Known) -> None:
+        self.position = position
+        self.number = number
+        self._keys = dict(known.keys)
+        self._fates = dict(known.fates)
+        self.plan = Plan()
+
+    def draw(self, entries: Iterable[Entry]) -> Plan:
+        """Plan a batch in its order; an entry that repeats an earlier one of the same batch is a duplicate of it."""
+        for entry in entries:
+            self._draw(entry)
+        return self.plan
+
+    def _draw(self, entry: Entry) -> None:
+        self.number += 1
+        outcomes: list[str] = []
+        ids: list[str] = []
+        uncertain: list[tuple[bytes, int]] = []
+        if entry.fault:
+            self.plan.quarantine.append((self.number, entry.callback.source, entry.fault))
+            outcomes.append("quarantined")
+        else:
+            for event, key, digest in zip(entry.events, entry.keys, entry.digests, strict=True):
+                first = self._repeats(entry.callback, event, key, digest)
+                outcomes.append("duplicate" if first else "stored")
+                if first:
+                    self.plan.copies.append((first.position, self.number))
+                else:
+                    first = self._append(event, key)
+                ids.append(first.id)
+                if digest:
+                    uncertain.append((digest, first.position))
+                    self._await_fate(digest, first, entry.callback.received_at)
+        outcome = min(outcomes, key=_ORDER.index) if outcomes else "ignored"
+        self.plan.callbacks.append(rows.callback_row(self.number, entry.callback, outcome))
+        self.plan.answers.append(Recorded(outcome, tuple(ids), tuple(uncertain)))
+        self._count(entry.callback, outcome, outcomes)
+
+    def _repeats(self, callback: Callback, event: Event, key: rows.Key | None, digest: bytes | None) -> First | None:
+        """The event that this one repeats. Without identity an earlier equal one decides by the fate of its answer."""
+        if key is not None:
+            return self._keys.get(key.key) or (self._keys.get(key.other) if key.other else None)
+        newest = self._fates.get(digest) if digest else None
+        if newest is None:
+            return None
+        event.suspected_duplicate_of = None
+        age = callback.received_at - newest.received_at
+        if newest.fate == "unanswered" and age < RETRY_WINDOW:
+            return First(newest.position, newest.id)
+        if age < SUSPICIOUS or newest.fate == "unknown":
+            event.suspected_duplicate_of = newest.id
+        return None
+
+    def _append(self, event: Event, key: rows.Key | None) -> First:
+        self.position += 1
+        first = First(self.position, event.id)
+        self.plan.events.append(rows.event_row(self.position, key and key.key, self.number, event))
+        if key is not None:
+            self._keys[key.key] = first
+        return first
+
+    def _await_fate(self, digest: bytes, first: First, received_at: datetime) -> None:
+        """From now on this one is the newest with its content, and nobody knows whether its answer gets out."""
+        self.plan.fates.append((digest, first.position, rows.to_micros(received_at)))
+        self._fates[digest] = Fate(first.position, first.id, received_at, "unknown")
+
+    def _count(self, callback: Callback, outcome: str, outcomes: Sequence[str]) -> None:
+        counts = self.plan.sources.setdefault(callback.source, [0, 0, 0, 0, 0])
+        if callback.simulated:
+            counts[3] += outcomes.count("stored")
+            return
+        counts[0] += outcomes.count("stored")
+        counts[1] += outcomes.count("duplicate")
+        counts[2] += outcome == "quarantined"
+        counts[4] = max(counts[4], rows.to_micros(callback.received_at))

@@ -1,0 +1,57 @@
+"""Retention: removing what is old in small batches, of the log and of what the handlers did."""
+
+from datetime import datetime
+
+import aiosqlite
+
+from receiver.store.sqlite import acts, rows
+from receiver.store.sqlite.desk import Connections
+
+BATCH = 500  # rows of a kind in one transaction, so that nobody waits for it
+
+BURIED = "state IN ('dead', 'cancelled') AND died_at < ?"
+OLD_DEAD = f"(handler, position, replay) IN (SELECT handler, position, replay FROM exceptions WHERE {BURIED} LIMIT ?)"
+OLD_ATTEMPTS = "DELETE FROM attempts WHERE line IN (SELECT line FROM attempts WHERE position < ? LIMIT ?)"
+OLD_PACKED = (
+    "DELETE FROM packed_attempts WHERE (handler, first, place) IN"
+    " (SELECT handler, first, place FROM packed_attempts WHERE first + 1000 < ? LIMIT ?)"
+)
+OLD_LOOKUPS = (
+    "DELETE FROM lookups WHERE (run, term, position) IN (SELECT run, term, position FROM lookups WHERE run = ? LIMIT ?)"
+)
+OLD_EVENTS = "SELECT min(position) + ? FROM events"
+OLD_QUARANTINE = (
+    "SELECT callback FROM quarantine JOIN callbacks ON number = callback"
+    " WHERE received_at < ? ORDER BY callback LIMIT ?"
+)
+
+
+def dispatches(at: Connections, before: datetime, first_kept: int) -> int:
+    """A batch of dead letters that died before, and of attempts and look-ups of events before the first kept one."""
+    old = (rows.to_micros(before), BATCH)
+    acts.bury(at, f"state = 'dead' AND {OLD_DEAD}", old, cancelled=True)
+    removed = at.dispatch.execute(f"DELETE FROM exceptions WHERE {OLD_DEAD}", old).rowcount
+    for statement in (OLD_ATTEMPTS, OLD_PACKED):
+        removed += at.dispatch.execute(statement, (first_kept, BATCH)).rowcount
+    for (run,) in at.dispatch.execute("SELECT run FROM runs WHERE last < ? LIMIT 1", (first_kept,)).fetchall():
+        removed += at.dispatch.execute(OLD_LOOKUPS, (run, BATCH * 4)).rowcount
+        at.dispatch.execute("DELETE FROM runs WHERE run = ?1 AND ?1 NOT IN (SELECT run FROM lookups)", (run,))
+    return removed
+
+
+async def log(db: aiosqlite.Connection, before: datetime, first_kept: int) -> int:
+    """A batch of events before the first kept one with their callbacks, and of old callbacks in quarantine."""
+    reached = next(row[0] for row in await db.execute_fetchall(OLD_EVENTS, (BATCH,)))
+    bound = (min(reached or 0, first_kept),)
+    for statement in (
+        "DELETE FROM callbacks WHERE number IN (SELECT callback FROM copies WHERE position < ?)",
+        "DELETE FROM callbacks WHERE number IN (SELECT callback FROM events WHERE position < ?)",
+        "DELETE FROM copies WHERE position < ?",
+        "DELETE FROM fates WHERE position < ?",
+    ):
+        await db.execute(statement, bound)
+    removed = (await db.execute("DELETE FROM events WHERE position < ?", bound)).rowcount
+    for (number,) in await db.execute_fetchall(OLD_QUARANTINE, (rows.to_micros(before), BATCH)):
+        await db.execute("DELETE FROM quarantine WHERE callback = ?", (number,))
+        removed += (await db.execute("DELETE FROM callbacks WHERE number = ?", (number,))).rowcount
+    return removed

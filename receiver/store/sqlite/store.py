@@ -1,0 +1,296 @@
+"""SqliteStore: the verbs of the contract, each handed to the part of the store that does it."""
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from receiver.callback import Callback
+from receiver.events import Event, Notice
+from receiver.store.base import (
+    HORIZON,
+    Dispatch,
+    DispatchLine,
+    DispatchSelector,
+    EventTrace,
+    Quarantined,
+    Recorded,
+    Selector,
+    Settlement,
+    Standing,
+    Stats,
+    StoredEvent,
+    Waiting,
+)
+from receiver.store.sqlite import acts, claiming, files, lanes, looking, lookup, pruning, settling
+from receiver.store.sqlite.care import Caretaker
+from receiver.store.sqlite.desk import Connections, Desk
+from receiver.store.sqlite.hint import Bell, Ear
+from receiver.store.sqlite.log import LogWriter
+
+POLL = 0.5  # seconds after which a handler looks for work without having been woken
+PATIENCE = timedelta(seconds=8)  # for a dispatch process that is just ending
+
+ROLES = ("receive", "dispatch", "command")
+
+
+class SqliteStore:
+    """A store of one machine. `receive` writes the log, `dispatch` what handlers did, `command` what is asked."""
+
+    def __init__(self, path: Path, role: str) -> None:
+        self.path = path
+        self.role = role
+        self._locks: list[files.Lock] = []
+        self._bell = Bell(_socket_path(path))
+        self._ear = Ear(_socket_path(path))
+        self._writer = LogWriter(path, self._bell.ring)
+        self._desk = Desk(path, writing=role != "receive")
+        self._caretaker = Caretaker(path, self._desk)
+
+    @classmethod
+    async def open(cls, path: Path, role: str, *, create: bool = False) -> "SqliteStore":
+        """Open a store. `create` makes missing files and migrates old ones; without it they are errors.
+
+        Raises StoreMissing, StoreTaken where another process has this role, StoreUnusable, StoreUnavailable.
+        """
+        store = cls(path, role)
+        try:
+            await asyncio.to_thread(store._prepare, create=create)
+            await store._desk.open()
+            await store._writer.open()
+        except sqlite3.Error as fault:
+            await store.close()
+            raise files.unavailable(fault, path) from fault
+        except BaseException:
+            await store.close()
+            raise
+        return store
+
+    def _prepare(self, *, create: bool) -> None:
+        lock = {"receive": self.path, "dispatch": files.dispatch_path(self.path)}.get(self.role)
+        if lock and (create or lock.exists()):
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            patience = PATIENCE if self.role == "dispatch" else timedelta(0)
+            self._locks.append(files.Lock(lock.with_name(f"{lock.name}.lock"), patience=patience))
+        for path, file in ((self.path, "log"), (files.dispatch_path(self.path), "dispatch")):
+            (files.prepare if create else files.check)(path, file)
+
+    async def close(self) -> None:
+        """Finish what was begun and let go of everything."""
+        await self._caretaker.close()
+        await self._writer.close()
+        await self._desk.close()
+        self._let_go()
+
+    def abandon(self) -> None:
+        """Let go of everything as a crash would, finishing nothing."""
+        self._caretaker.abandon()
+        self._writer.abandon()
+        self._desk.abandon()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        self._bell.close()
+        self._ear.close()
+        for lock in self._locks:
+            lock.release()
+
+    # callbacks in
+
+    async def record(self, callback: Callback, events: Sequence[Event], *, fault: str = "") -> Recorded:
+        return await self._writer.record(callback, events, fault)
+
+    def mark(self, recorded: Recorded, *, answered: bool) -> None:
+        self._writer.mark(recorded, answered=answered)
+
+    def refused(self, source: str, count: int = 1) -> None:
+        self._writer.refused(source, count)
+
+    def refusal(self) -> str | None:
+        return self._writer.refusal()
+
+    def idle_for(self) -> float:
+        """Seconds since the commit loop last turned."""
+        return self._writer.idle_for()
+
+    async def notify(self, notice: Notice) -> bool:
+        return await self._writer.notify(notice)
+
+    async def probe(self, now: datetime) -> None:
+        await self._writer.probe(now)
+
+    async def register(self, handlers: Sequence[str]) -> None:
+        def write() -> None:
+            with contextlib.closing(Connections(self.path, writing=True)) as at:
+                at.dispatch.execute("BEGIN IMMEDIATE")
+                lanes.register(at, handlers)
+                at.dispatch.execute("COMMIT")
+
+        try:
+            await asyncio.to_thread(write)
+        except sqlite3.Error as fault:
+            raise files.unavailable(fault, files.dispatch_path(self.path)) from fault
+
+    # events out
+
+    async def enrol(self, handlers: Sequence[str], *, owner: str, now: datetime) -> None:
+        await self._desk.write(lambda at: lanes.register(at, handlers))
+        await self._desk.write(lambda at: lanes.take_over(at, owner, now))
+        self._ear.open()
+        self._caretaker.start()
+
+    async def claim(
+        self,
+        handler: str,
+        *,
+        owner: str,
+        limit: int,
+        now: datetime,
+        lease: timedelta,  # noqa: ARG002 - the lock on the file is the lease: it ends with the process
+        ordered: bool = False,
+        horizon: timedelta = HORIZON,
+    ) -> Sequence[Dispatch]:
+        return await self._desk.write(
+            lambda at: claiming.claim(at, handler, owner, limit=limit, now=now, ordered=ordered, horizon=horizon)
+        )
+
+    async def probe_claim(
+        self,
+        handler: str,
+        *,
+        owner: str,
+        now: datetime,
+        lease: timedelta,  # noqa: ARG002 - as above
+        horizon: timedelta = HORIZON,
+    ) -> Sequence[Dispatch]:
+        return await self._desk.write(lambda at: claiming.probe_claim(at, handler, owner, now, horizon))
+
+    async def settle(self, settlements: Sequence[Settlement], *, now: datetime) -> Sequence[bool]:
+        return await self._desk.write(lambda at: settling.settle(at, settlements, now))
+
+    async def renew(self, owner: str, *, now: datetime, lease: timedelta) -> None:
+        """Nothing to do: the lock on the file is the lease."""
+
+    async def waiting(self, handler: str, *, now: datetime, horizon: timedelta = HORIZON) -> Waiting:
+        return await self._desk.read(lambda at: lanes.waiting(at, handler, now, horizon))
+
+    async def stand(self, standing: Standing, *, release: bool = False, now: datetime) -> None:  # noqa: ARG002
+        await self._desk.write(lambda at: lanes.stand(at, standing, release=release))
+        self._bell.ring()
+
+    async def standings(self) -> Mapping[str, Standing]:
+        return await self._desk.read(lanes.standings)
+
+    async def changed(self, timeout: timedelta) -> None:
+        await self._ear.wait(min(timeout.total_seconds(), POLL))
+
+    # looking
+
+    async def events(
+        self, selector: Selector, *, limit: int = 0, newest: bool = False, after: Any = None
+    ) -> AsyncIterator[StoredEvent]:
+        found: list[StoredEvent] = []
+        ranges = await self._desk.read(lambda at: looking.ranges(at, selector, after or 0))
+        if newest and limit:
+            for first, last in reversed(ranges):
+                most = limit - len(found)
+                found[:0] = await self._desk.read(
+                    partial(looking.newest_events, selector=selector, first=first, last=last, most=most)
+                )
+                if len(found) >= limit:
+                    break
+            for stored in found[-limit:]:
+                yield stored
+            return
+        left = limit or -1
+        for first, last in ranges:
+            for stored in await self._desk.read(partial(looking.events, selector=selector, first=first, last=last)):
+                yield stored
+                left -= 1
+                if left == 0:
+                    return
+
+    async def end(self) -> Any:
+        return await self._desk.read(lambda at: at.end())
+
+    async def find(self, key: str) -> Sequence[StoredEvent]:
+        return await self._desk.read(lambda at: lookup.find(at, key))
+
+    async def trace(self, stored: StoredEvent) -> EventTrace:
+        return await self._desk.read(lambda at: looking.trace(at, stored))
+
+    async def stats(self, now: datetime) -> Stats:  # noqa: ARG002 - counters need no clock here
+        return await self._desk.read(looking.stats)
+
+    async def dispatches(self, selector: DispatchSelector, now: datetime) -> AsyncIterator[DispatchLine]:  # noqa: ARG002
+        after = ("", -1, -1)
+        while lines := await self._desk.read(partial(looking.dispatches, selector=selector, after=after)):
+            for line in lines:
+                yield line
+            after = looking.dispatch_key(lines[-1].id) or after
+        if selector.state == "pending" and not (selector.reason or selector.ids or selector.since):
+            async for line in self._unclaimed(selector.handler):
+                yield line
+
+    async def _unclaimed(self, handler: str | None) -> AsyncIterator[DispatchLine]:
+        """What no handler has begun yet: the distance between a lane and the end of the log."""
+        for name, reached in await self._desk.read(lambda at: lanes.reached(at, handler)):
+            async for stored in self.events(Selector(), after=reached - 1):
+                yield looking.unclaimed(stored, name)
+
+    async def quarantine(self, ids: Sequence[str] = ()) -> AsyncIterator[Quarantined]:
+        after = 0
+        while found := await self._desk.read(partial(looking.quarantine, ids=ids, after=after)):
+            for kept in found:
+                yield kept
+            after = int(found[-1].id)
+
+    # acts of people
+
+    async def requeue(self, selector: DispatchSelector, now: datetime) -> int:  # noqa: ARG002 - due since ever
+        count = await self._desk.write(lambda at: acts.requeue(at, selector))
+        self._bell.ring()
+        return count
+
+    async def cancel(self, selector: DispatchSelector, now: datetime) -> int:  # noqa: ARG002
+        return await self._desk.write(lambda at: acts.cancel(at, selector))
+
+    async def replay(self, handler: str, selector: Selector, *, now: datetime, dry_run: bool = False) -> int:  # noqa: ARG002
+        count = 0
+        end = await self.end()
+        for first, last in await self._desk.read(lambda at: looking.ranges(at, selector, 0)):
+            found = await self._desk.read(partial(looking.events, selector=selector, first=first, last=min(last, end)))
+            count += len(found)
+            if found and not dry_run:
+                await self._desk.write(partial(acts.replay, handler=handler, events=found))
+        self._bell.ring()
+        return count
+
+    async def reread(self, quarantined: Quarantined, events: Sequence[Event]) -> Recorded:
+        return await self._writer.reread(int(quarantined.id), quarantined.callback, events)
+
+    async def discard(self, ids: Sequence[str]) -> int:
+        return await self._writer.discard([int(name) for name in ids if name.isdecimal()])
+
+    async def forget(self, handler: str) -> bool:
+        return await self._desk.write(lambda at: acts.forget(at, handler))
+
+    async def rename(self, old: str, new: str) -> bool:
+        return await self._desk.write(lambda at: acts.rename(at, old, new))
+
+    async def prune(self, before: datetime) -> int:
+        first_kept = await self._desk.read(lambda at: looking.floor(at, before))
+        removed = 0
+        if self.role != "receive":
+            removed += await self._desk.write(lambda at: pruning.dispatches(at, before, first_kept))
+        if self.role != "dispatch":
+            removed += await self._writer.write(lambda db: pruning.log(db, before, first_kept))
+        return removed
+
+
+def _socket_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.wake")
