@@ -1,0 +1,1 @@
+"""Tests of the configuration; the files mirror its modules."""

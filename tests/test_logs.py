@@ -1,0 +1,236 @@
+"""The log: its formats, what it masks, what it never lets through, and how seldom it repeats itself."""
+
+import io
+import json
+import logging
+import os
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+
+from receiver import Secret, logs
+
+FORMATS = ("console", "json", "logfmt")
+log = structlog.get_logger()
+
+
+@pytest.fixture(autouse=True)
+def _untouched() -> Iterator[None]:
+    """Logging is process-wide: leave it as it was."""
+    root = logging.getLogger()
+    before = root.handlers, root.level
+    yield
+    root.handlers, root.level = before
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def out() -> io.StringIO:
+    return io.StringIO()
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def line(out: io.StringIO) -> dict[str, Any]:
+    (only,) = out.getvalue().splitlines()
+    read: dict[str, Any] = json.loads(only)
+    return read
+
+
+def test_without_a_terminal_a_line_is_json_with_time_level_and_event_first(out: io.StringIO) -> None:
+    logs.configure(stream=out)
+    log.info("callback_recorded", source="spryng", count=3)
+    facts = line(out)
+    assert list(facts) == ["timestamp", "level", "event", "source", "count"]
+    assert facts["timestamp"].endswith("Z")
+    assert (facts["level"], facts["event"], facts["count"]) == ("info", "callback_recorded", 3)
+
+
+def test_on_a_terminal_a_line_is_for_people() -> None:
+    out = Terminal()
+    logs.configure(stream=out, env={"NO_COLOR": "1"})
+    log.info("callback_recorded", source="spryng")
+    assert out.getvalue().endswith("callback_recorded source=spryng\n")
+    assert "\x1b" not in out.getvalue()
+
+
+def test_a_terminal_has_colours_unless_it_says_no() -> None:
+    out = Terminal()
+    logs.configure(stream=out, env={"TERM": "xterm"})
+    log.info("callback_recorded")
+    assert "\x1b[" in out.getvalue()
+
+
+def test_logfmt_is_one_line_of_pairs(out: io.StringIO) -> None:
+    logs.configure("logfmt", stream=out)
+    log.warning("store_refused", why="disk full")
+    assert out.getvalue().endswith('level=warning event=store_refused why="disk full"\n')
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_numbers_and_texts_are_masked(out: io.StringIO, format: str) -> None:
+    logs.configure(format, stream=out)
+    log.info("stored", originator="+31612345678", recipients=["+4915112345678"], text="my secret words")
+    assert "+31*******78" in out.getvalue()
+    assert "(15 characters)" in out.getvalue()
+    for hidden in ("612345", "15112345", "words"):
+        assert hidden not in out.getvalue()
+
+
+def test_reveal_leaves_numbers_and_texts_whole(out: io.StringIO) -> None:
+    logs.configure(stream=out, reveal=True)
+    log.info("stored", recipient="+31612345678", text="words")
+    assert (line(out)["recipient"], line(out)["text"]) == ("+31612345678", "words")
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_secret_is_never_written(out: io.StringIO, format: str) -> None:
+    logs.configure(format, stream=out, reveal=True)
+    log.info("loaded", token=Secret("sesame"), inside={"deep": [Secret("sesame")]})
+    assert out.getvalue().count("***") == 2
+    assert "sesame" not in out.getvalue()
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("evil", ["\n", "\r", "\x1b[2J", "\x7f", "\x9b", "\u2028", "\u202e"])
+def test_strangers_cannot_forge_lines_or_move_the_cursor(out: io.StringIO, format: str, evil: str) -> None:
+    logs.configure(format, stream=out)
+    log.info("refused", path=f"/in/a{evil}b")
+    logging.getLogger("library").warning("path /in/a%sb", evil)
+    assert len(out.getvalue().split("\n")) == 3
+    for letter in evil.strip("[2J"):
+        assert letter == "\n" or letter not in out.getvalue().replace("\x7f" if format == "json" else "", "")
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_lone_surrogate_does_not_lose_the_line(tmp_path: Path, format: str) -> None:
+    with (tmp_path / "log").open("w+", encoding="utf-8") as out:
+        logs.configure(format, stream=out)
+        log.info("refused", path="/in/\ud800")
+        out.seek(0)
+        assert "ud800" in out.read()
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_traceback_is_written_without_local_variables(out: io.StringIO, format: str) -> None:
+    logs.configure(format, stream=out)
+    sesame = "open" + "sesame"
+    try:
+        raise ValueError(f"bad {len(sesame)}\x1b[2J")
+    except ValueError:
+        log.exception("failed")
+    assert "ValueError: bad 10" in out.getvalue()
+    assert "opensesame" not in out.getvalue()
+    assert "\x1b" not in out.getvalue()
+
+
+def test_what_libraries_log_comes_out_the_same_way(out: io.StringIO) -> None:
+    logs.configure(stream=out)
+    logging.getLogger("uvicorn.error").warning("shutting %s", "down")
+    assert (line(out)["event"], line(out)["logger"], line(out)["level"]) == (
+        "shutting down",
+        "uvicorn.error",
+        "warning",
+    )
+
+
+def test_access_logs_of_libraries_are_off(out: io.StringIO) -> None:
+    logs.configure(stream=out)
+    logging.getLogger("uvicorn.access").info("GET /in/spryng/dlr/secret")
+    logging.getLogger("aiohttp.access").info("GET /in/spryng/dlr/secret")
+    assert out.getvalue() == ""
+
+
+def test_a_librarys_odd_record_does_not_stop_what_logged_it(
+    out: io.StringIO, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logs.configure(stream=out)
+    logging.getLogger("library").warning("%d", "no number")
+    assert "no number" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("level", "written"), [("debug", 4), ("info", 3), ("warning", 2), ("error", 1)])
+def test_a_level_leaves_out_what_is_less_important(out: io.StringIO, level: str, written: int) -> None:
+    logs.configure(level=level, stream=out)
+    for method in ("debug", "info", "warning", "error"):
+        getattr(log, method)("happened")
+        getattr(logging.getLogger("library"), method)("happened")
+    assert len(out.getvalue().splitlines()) == 2 * written
+
+
+def test_a_second_configuration_replaces_the_first(out: io.StringIO) -> None:
+    logs.configure(stream=out)
+    later = io.StringIO()
+    logs.configure("logfmt", stream=later)
+    log.info("happened")
+    logging.getLogger("library").warning("happened")
+    assert (out.getvalue(), len(later.getvalue().splitlines())) == ("", 2)
+
+
+def test_a_full_disk_under_the_log_stops_nothing() -> None:
+    stream = open("/dev/full", "w", buffering=1)  # noqa: SIM115 - closing it fails, which is the point
+    logs.configure("json", stream=stream)
+    log.info("happened")
+    logging.getLogger("library").warning("happened")
+    with pytest.raises(OSError, match="No space left"):
+        stream.close()
+
+
+def test_a_log_that_was_closed_stops_nothing(out: io.StringIO) -> None:
+    logs.configure("json", stream=out)
+    out.close()
+    log.info("happened")
+    logging.getLogger("library").warning("happened")
+
+
+def test_the_journal_is_told_the_priority(tmp_path: Path) -> None:
+    with (tmp_path / "journal").open("w+") as journal:
+        status = os.fstat(journal.fileno())
+        logs.configure(stream=journal, env={"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"})
+        log.error("store_refused")
+        log.info("ready")
+        logging.getLogger("library").warning("happened")
+        journal.seek(0)
+        assert [text[:4] for text in journal] == ["<3>{", "<6>{", "<4>{"]
+
+
+def test_another_stream_than_the_journal_has_no_priorities(out: io.StringIO, tmp_path: Path) -> None:
+    with (tmp_path / "redirected").open("w+") as redirected:
+        logs.configure(stream=redirected, env={"JOURNAL_STREAM": "1:1"})
+        log.info("ready")
+        redirected.seek(0)
+        assert redirected.read().startswith("{")
+
+
+# seldom
+
+
+def test_once_per_period_and_the_next_one_tells_what_was_left_out() -> None:
+    seldom = logs.Seldom(timedelta(minutes=1))
+    assert [seldom.allows("spryng", now) for now in (0, 1, 59, 60, 61, 300)] == [0, None, None, 2, None, 1]
+
+
+def test_each_key_has_its_own_period() -> None:
+    seldom = logs.Seldom(timedelta(minutes=1))
+    assert [seldom.allows(key, 0) for key in ("a", "b", "a")] == [0, 0, None]
+
+
+def test_a_clock_set_back_begins_a_new_period() -> None:
+    seldom = logs.Seldom(timedelta(minutes=1))
+    assert [seldom.allows("a", now) for now in (1000, 10)] == [0, 0]
+
+
+def test_strangers_keys_fill_no_memory() -> None:
+    seldom = logs.Seldom(timedelta(minutes=1), most=3)
+    for key in range(1000):
+        seldom.allows(key, 0)
+    assert seldom.allows(999, 1) is None
+    assert seldom.allows(0, 1) == 0
+    assert len(vars(seldom)["_seen"]) == 3
