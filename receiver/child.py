@@ -1,0 +1,116 @@
+"""A process of ours that is kept running, as `serve` keeps `dispatch`, and that ends with us, however we end."""
+
+import asyncio
+import signal
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import timedelta
+
+import structlog
+
+from receiver.backoff import Delays
+from receiver.supervise import exit_words
+
+STARTED, ENDED = "child_started", "child_ended"
+STEADY = timedelta(minutes=1)
+"""Who ran this long is started again at once."""
+CONFIG_FAULT = 78
+
+log = structlog.get_logger()
+
+
+class Child:
+    """Starts a command again whenever it ends: at once, then after delays that double up to a minute.
+
+    The command is given a file descriptor, the lifeline: it reads the end of file when we are gone, and writes
+    anything when it is ready.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: Callable[[int], Sequence[str]],
+        *,
+        delays: Delays | None = None,
+        steady: timedelta = STEADY,
+    ) -> None:
+        self.pid = 0
+        """0 while it does not run."""
+        self.ready = asyncio.Event()
+        """Set when it said for the first time that it is ready."""
+        self._name, self._command = name, command
+        self._delays, self._steady = delays or Delays(), steady
+        self._stopping = asyncio.Event()
+        self._process: asyncio.subprocess.Process | None = None
+        self._first = True
+
+    async def run(self) -> int:
+        """Keep it running until `stop`. Returns its last exit status; 78 at once, where its first start says so."""
+        ours, theirs = socket.socketpair()
+        loop = asyncio.get_running_loop()
+        loop.add_reader(ours, self._hear, ours)
+        try:
+            self._delays.next()
+            while not self._stopping.is_set():
+                status = await self._live(theirs.fileno())
+                if self._first and status == CONFIG_FAULT:
+                    break
+                self._first = False
+                await self._pause()
+        finally:
+            loop.remove_reader(ours)
+            ours.close()
+            theirs.close()
+        return status
+
+    async def stop(self, *, within: timedelta = timedelta(seconds=8)) -> None:
+        """Ask it to end, and make it end when the time is over."""
+        self._stopping.set()
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        with suppress(ProcessLookupError):
+            process.terminate()
+        try:
+            await asyncio.wait_for(process.wait(), within.total_seconds())
+        except TimeoutError:
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+    def _hear(self, ours: socket.socket) -> None:
+        if ours.recv(64):
+            self.ready.set()
+
+    async def _live(self, lifeline: int) -> int:
+        began = asyncio.get_running_loop().time()
+        self._process = await asyncio.create_subprocess_exec(
+            *self._command(lifeline), pass_fds=(lifeline,), stdin=asyncio.subprocess.DEVNULL, start_new_session=True
+        )
+        self.pid = self._process.pid
+        log.info(STARTED, child=self._name, pid=self.pid)
+        if self._stopping.is_set():
+            self._process.send_signal(signal.SIGTERM)
+        status = await self._process.wait()
+        if not self._stopping.is_set():
+            log.warning(ENDED, child=self._name, pid=self.pid, reason=exit_words(status))
+        self.pid = 0
+        if asyncio.get_running_loop().time() - began >= self._steady.total_seconds():
+            self._delays.reset()
+        return status
+
+    async def _pause(self) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), self._delays.next().total_seconds())
+
+
+async def parent_gone(lifeline: int) -> None:
+    """Return when the process at the other end of a lifeline has ended."""
+    loop = asyncio.get_running_loop()
+    gone = asyncio.Event()
+    loop.add_reader(lifeline, gone.set)
+    try:
+        await gone.wait()
+    finally:
+        loop.remove_reader(lifeline)
