@@ -1,0 +1,82 @@
+"""Retention: once an hour what is older than `keep` is removed in small batches; a reserve for a full disk."""
+
+import asyncio
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import structlog
+
+from receiver.errors import StoreUnavailable
+from receiver.store.base import Store
+
+PRUNED = "store_pruned"
+HOURLY = timedelta(hours=1)
+BREATH = 0.05  # seconds between two batches, for those who wait for the disk
+ROOM = 4  # the reserve is made only where this many times its size is free
+
+log = structlog.get_logger()
+
+
+class Reserve:
+    """A file that holds room on the disk: SQLite cannot delete on a full one."""
+
+    def __init__(self, store: Path, size: int) -> None:
+        self._path = store.with_name(f"{store.name}.reserve")
+        self._size = size
+
+    def make(self) -> None:
+        """Allocate it, where it is wanted, missing and there is room."""
+        if self._path.exists() and self._path.stat().st_size == self._size:
+            return
+        self.give_up()
+        if not self._size or shutil.disk_usage(self._path.parent).free < self._size * ROOM:
+            return
+        with suppress(OSError):
+            handle = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o640)
+            try:
+                os.posix_fallocate(handle, 0, self._size)
+            except OSError:
+                self.give_up()
+            finally:
+                os.close(handle)
+
+    def give_up(self) -> None:
+        """Let its room go."""
+        self._path.unlink(missing_ok=True)
+
+
+async def prune(store: Store, before: datetime, reserve: Reserve) -> int:
+    """Remove all that was received before. On a full disk the reserve is given up first. How much it was."""
+    removed, retried = 0, False
+    while True:
+        try:
+            count = await store.prune(before)
+        except StoreUnavailable:
+            if retried:
+                raise
+            retried = True
+            reserve.give_up()
+            continue
+        removed += count
+        if not count:
+            return removed
+        await asyncio.sleep(BREATH)
+
+
+async def prune_hourly(
+    store: Store, keep: timedelta, reserve: Reserve, *, clock: Callable[[], datetime], every: timedelta = HOURLY
+) -> None:
+    """For ever: prune, hold the reserve, wait."""
+    while True:
+        try:
+            removed = await prune(store, clock() - keep, reserve)
+            reserve.make()
+            if removed:
+                log.info(PRUNED, removed=removed)
+        except (StoreUnavailable, OSError) as fault:
+            log.warning(PRUNED, removed=0, reason=str(fault))
+        await asyncio.sleep(every.total_seconds())

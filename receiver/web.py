@@ -1,0 +1,324 @@
+"""Callbacks in: check a request, read it, have it stored, and only then answer; every answer is decided here."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from hashlib import sha256
+from hmac import compare_digest
+from typing import Any, Protocol
+
+from receiver import peer
+from receiver.callback import Callback, Reply
+from receiver.errors import Forbidden, StoreUnavailable, Unreadable
+from receiver.events import Event
+from receiver.metrics import Meter
+from receiver.providers.base import Provider
+from receiver.store.base import Recorded, Store
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+TEXT = "text/plain; charset=utf-8"
+NOT_FOUND = b"Not found.\n"  # one body for all that is refused: nobody learns what was wrong
+ALLOWED = b"GET, POST, HEAD, OPTIONS"
+EMPTY = (b"", b"{}", b"[]")
+PROBES = ("HEAD", "OPTIONS")
+
+
+class Journal(Protocol):
+    """Where it is said what happened: a structured log that masks numbers and never repeats itself without end."""
+
+    def refused(self, source: str, endpoint: str, reason: str, address: str) -> None: ...
+    def ignored(self, source: str, endpoint: str, address: str) -> None: ...
+    def quarantined(self, callback: Callback, fault: str) -> None: ...
+    def repeated(self, callback: Callback, recorded: Recorded) -> None: ...
+    def unavailable(self, reason: str) -> None: ...
+    def adapter_failed(self, callback: Callback, fault: Exception) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One account at a provider, as the web side needs it."""
+
+    name: str
+    provider: Provider
+    digests: tuple[bytes, ...] = field(repr=False)
+    """SHA-256 of each live secret; none: the URL has no secret."""
+    allow_from: tuple[peer.Network, ...] = ()
+    open: bool = False
+    """Whether nothing at all authenticates callbacks: then none is taken that came through a proxy."""
+    dedupe: bool = True
+    """Whether a callback without identity that we failed to answer is a repeat when it comes again."""
+    endpoints: Mapping[str, str] = field(init=False, default_factory=dict)
+    """Name → what arrives there; of several methods with one name the first counts."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "endpoints", {point.name: point.purpose for point in reversed(self.provider.endpoints)})
+
+    def knows(self, secret: str) -> bool:
+        """Compare a secret with all live ones, in a time that tells nothing."""
+        if not self.digests:
+            return not secret
+        given = digest(secret)
+        return any([compare_digest(given, known) for known in self.digests])  # noqa: C419 - all are compared
+
+
+def digest(secret: str) -> bytes:
+    """What secrets are compared by."""
+    return sha256(secret.encode("utf-8", "surrogateescape")).digest()
+
+
+class _Refused(Exception):
+    """A request that gets the one 404; the reason is for us alone."""
+
+    def __init__(self, reason: str, source: str = "", endpoint: str = "") -> None:
+        self.reason, self.source, self.endpoint = reason, source, endpoint
+
+
+class _Gone(Exception):
+    """The client left before its request was whole; there is nobody to answer."""
+
+
+class Intake:
+    """The ASGI application behind /in/: one request, one answer, in the order of checks that the interface names."""
+
+    def __init__(
+        self,
+        sources: Mapping[str, Source],
+        store: Store,
+        *,
+        max_body: int,
+        trusted: Sequence[peer.Network],
+        clock: Callable[[], datetime],
+        meter: Meter,
+        journal: Journal,
+        refused: Callable[[str], None] = lambda _source: None,
+    ) -> None:
+        self.sources = sources
+        self.stored_at: float | None = None
+        """When a callback was last stored, on the monotonic clock."""
+        self._store = store
+        self._max_body = max_body
+        self._trusted = trusted
+        self._clock = clock
+        self._meter = meter
+        self._journal = journal
+        self._on_refused = refused
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = time.perf_counter()
+        try:
+            source, endpoint = self._admit(scope)
+        except _Refused as refusal:
+            self._note_refusal(refusal, scope)
+            await _answer(send, 404, NOT_FOUND)
+            return
+        try:
+            self._meter.in_flight += 1
+            outcome = await self._receive(source, endpoint, scope, receive, send)
+        except _Gone:
+            outcome = "incomplete"
+        finally:
+            self._meter.in_flight -= 1
+        self._meter.answered(source.name, outcome, time.perf_counter() - began)
+
+    def _admit(self, scope: Scope) -> tuple[Source, str]:
+        """Step 1: source, endpoint, secret and address, before anything of the body is read."""
+        parts = scope["path"].split("/")
+        if parts[-1] == "":
+            del parts[-1]
+        if not 4 <= len(parts) <= 5 or parts[1] != "in":  # "", in, source, endpoint and perhaps a secret
+            raise _Refused("no_callback_url")
+        name, endpoint, secret = parts[2], parts[3], parts[4] if len(parts) > 4 else ""
+        source = self.sources.get(name)
+        if source is None:
+            raise _Refused("unknown_source")
+        if endpoint not in source.endpoints:
+            raise _Refused("unknown_endpoint", name)
+        if not source.knows(secret):
+            raise _Refused("wrong_secret" if secret else "no_secret", name, endpoint)
+        if source.open and peer.came_through_proxy(scope):
+            raise _Refused("proxied_without_authentication", name, endpoint)
+        if source.allow_from:
+            address = peer.client_address(scope, self._trusted)
+            if address is None or not peer.is_in(address, source.allow_from):
+                raise _Refused("address", name, endpoint)
+        return source, endpoint
+
+    def _note_refusal(self, refusal: _Refused, scope: Scope) -> None:
+        self._meter.refused(refusal.source, refusal.reason)
+        if refusal.source:
+            self._store.refused(refusal.source)
+            self._journal.refused(refusal.source, refusal.endpoint, refusal.reason, self._address(scope))
+            if refusal.reason == "wrong_secret":
+                self._on_refused(refusal.source)
+
+    def _address(self, scope: Scope) -> str:
+        return str(peer.client_address(scope, self._trusted) or "unknown")
+
+    async def _receive(self, source: Source, endpoint: str, scope: Scope, receive: Receive, send: Send) -> str:
+        """Steps 2 to 9. The outcome, for the counters."""
+        method = scope["method"]
+        if method in PROBES:
+            return await _ignored(send, source, endpoint, why="a probe")
+        if method not in ("GET", "POST"):
+            await _answer(send, 405, b"Only GET and POST.\n", ((b"allow", ALLOWED),))
+            return "bad_method"
+        if reason := self._store.refusal():
+            return await self._unavailable(send, StoreUnavailable(reason))
+        body = await _read(receive, self._max_body)
+        if body is None:
+            await _answer(send, 413, f"More than {self._max_body} bytes.\n".encode())
+            return "too_large"
+        if not scope["query_string"] and body.strip() in EMPTY:
+            self._journal.ignored(source.name, endpoint, self._address(scope))
+            return await _ignored(send, source, endpoint, why="the request had no parameters")
+        try:
+            return await self._take(source, self._callback(source, endpoint, scope, body), receive, send)
+        except Forbidden:
+            self._note_refusal(_Refused("signature", source.name, endpoint), scope)
+            await _answer(send, 404, NOT_FOUND)
+            return "forbidden"
+
+    def _callback(self, source: Source, endpoint: str, scope: Scope, body: bytes) -> Callback:
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        return Callback(
+            source=source.name,
+            endpoint=endpoint,
+            method=scope["method"],
+            query=scope["query_string"],
+            content_type=headers.get("content-type", ""),
+            body=body,
+            received_at=self._clock(),
+            simulated=headers.get("receiver-simulated") == "1",
+            headers=headers,
+        )
+
+    async def _take(self, source: Source, callback: Callback, receive: Receive, send: Send) -> str:
+        """Steps 7 to 9: signature, content, disk. Raises Forbidden."""
+        events, fault = self._parse(source, callback)
+        if not events and not fault:
+            return await _ignored(send, source, callback.endpoint, why="it holds nothing to store")
+        # Where only the fate of our answer can tell a retry from a second message, watch for the client leaving.
+        watch = asyncio.ensure_future(_left(receive)) if any(not event.identity.certain for event in events) else None
+        try:
+            recorded = await self._store.record(callback, events, fault=fault)
+        except StoreUnavailable as unavailable:
+            if watch:
+                watch.cancel()
+            return await self._unavailable(send, unavailable)
+        self.stored_at = time.monotonic()
+        self._say(callback, recorded, fault)
+        answered = watch is None or not watch.done()
+        reply = Reply(_words(fault)) if fault else self._reply(source, callback)
+        await _answer(send, 200, reply.body, _headers(recorded), content_type=reply.content_type)
+        if watch:
+            watch.cancel()
+            self._store.mark(recorded, answered=answered)
+        return recorded.outcome
+
+    def _parse(self, source: Source, callback: Callback) -> tuple[Sequence[Event], str]:
+        """The events of a callback, or why it cannot be read. Content never costs more than quarantine."""
+        provider = source.provider
+        try:
+            provider.authenticate(callback)
+            return stamp(source, callback, tuple(provider.parse(callback))), ""
+        except Forbidden:
+            raise
+        except Unreadable as fault:
+            return (), str(fault) or "cannot be read"
+        except Exception as fault:  # an adapter's bug: the callback is kept, and read again after the fix
+            self._journal.adapter_failed(callback, fault)
+            return (), f"the {provider.name} adapter failed: {type(fault).__name__}"
+
+    def _reply(self, source: Source, callback: Callback) -> Reply:
+        """What the provider wants to hear; what is stored is answered 200, whatever an adapter's bug."""
+        try:
+            return source.provider.reply(callback)
+        except Exception as fault:
+            self._journal.adapter_failed(callback, fault)
+            return Reply()
+
+    def _say(self, callback: Callback, recorded: Recorded, fault: str) -> None:
+        if fault:
+            self._journal.quarantined(callback, fault)
+        elif recorded.outcome == "duplicate":
+            self._journal.repeated(callback, recorded)
+
+    async def _unavailable(self, send: Send, fault: StoreUnavailable) -> str:
+        self._journal.unavailable(str(fault))
+        seconds = max(1, round(fault.retry_after / timedelta(seconds=1)))
+        await _answer(send, 503, b"Not stored; send it again.\n", ((b"retry-after", str(seconds).encode()),))
+        return "unavailable"
+
+
+def stamp(source: Source, callback: Callback, events: Sequence[Event]) -> Sequence[Event]:
+    """Write into events what is ours to know: where they came from, when, and whether to the right URL."""
+    for event in events:
+        event.source = source.name
+        event.provider = source.provider.name
+        event.received_at = callback.received_at
+        event.simulated = callback.simulated
+        if source.provider.home(callback, event) != callback.endpoint:
+            event.notes.append("wrong_endpoint")
+        if not source.dedupe and not event.identity.certain:
+            event.identity = replace(event.identity, values=())
+    return events
+
+
+async def _read(receive: Receive, most: int) -> bytes | None:
+    """The body, counted while it is read; None as soon as it is larger than `most`."""
+    body = b""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _Gone
+        part: bytes = message.get("body", b"")
+        body += part
+        if len(body) > most:
+            return None
+        if not message.get("more_body"):
+            return body
+
+
+async def _left(receive: Receive) -> None:
+    """Return when the client is gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _ignored(send: Send, source: Source, endpoint: str, *, why: str) -> str:
+    proof = "the secret is right" if source.digests else "it needs no secret"
+    body = (
+        f'OK. This is the {source.endpoints[endpoint]} URL of source "{source.name}"; {proof}.'
+        f" Nothing was stored: {why}.\n"
+    )
+    await _answer(send, 200, body.encode(), ((b"receiver-outcome", b"ignored"),))
+    return "ignored"
+
+
+def _words(fault: str) -> bytes:
+    return f"Kept, but it could not be read: {fault}\n".encode()
+
+
+def _headers(recorded: Recorded) -> tuple[tuple[bytes, bytes], ...]:
+    outcome = (b"receiver-outcome", recorded.outcome.encode())
+    if not recorded.events:
+        return (outcome,)
+    return (outcome, (b"receiver-event", ",".join(recorded.events).encode()))
+
+
+async def _answer(
+    send: Send,
+    status: int,
+    body: bytes,
+    headers: Sequence[tuple[bytes, bytes]] = (),
+    *,
+    content_type: str = TEXT,
+) -> None:
+    start = [(b"content-type", content_type.encode()), (b"content-length", str(len(body)).encode()), *headers]
+    await send({"type": "http.response.start", "status": status, "headers": start})
+    await send({"type": "http.response.body", "body": body})
