@@ -49,12 +49,12 @@ class Reserve:
         self._path.unlink(missing_ok=True)
 
 
-async def prune(store: Store, before: datetime, reserve: Reserve) -> int:
-    """Remove all that was received before. On a full disk the reserve is given up first. How much it was."""
+async def prune(store: Store, before: datetime, reserve: Reserve, *, simulated: bool = False) -> int:
+    """Remove all that was received before, or was simulated. On a full disk the reserve is given up first. How much."""
     removed, retried = 0, False
     while True:
         try:
-            count = await store.prune(before)
+            count = await store.prune(before, simulated=simulated)
         except StoreUnavailable:
             if retried:
                 raise

@@ -8,8 +8,6 @@ from typing import Any, NamedTuple, Protocol
 from receiver.callback import Callback
 from receiver.events import Event, Notice
 
-# callbacks in
-
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
@@ -21,9 +19,6 @@ class Recorded:
     """Ids in the order of the callback; for a duplicate the first one's."""
     uncertain: tuple[Any, ...] = ()
     """The store's own; not empty where `mark` wants to know the fate of the answer."""
-
-
-# events out
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +123,6 @@ class Standing:
     """Why it is held or paused, or the last error."""
     last_error: str = ""
     last_error_at: datetime | None = None
-
-
-# looking
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -304,10 +296,7 @@ class Store(Protocol):
         """Make a durable write. Raises StoreUnavailable with the reason where that fails."""
 
     async def register(self, handlers: Sequence[str]) -> None:
-        """Give each handler its place: a new one at the end of the log, a known one where it was.
-
-        Handlers not named are no longer configured; they keep their place.
-        """
+        """Give each handler its place: a new one at the end of the log, a known one, or one left out, where it was."""
 
     # events out
     async def enrol(self, handlers: Sequence[str], *, owner: str, now: datetime) -> None:
@@ -399,10 +388,10 @@ class Store(Protocol):
     async def rename(self, old: str, new: str) -> bool:
         """Give a handler another name; it keeps its place. False: no such handler, or the new name is taken."""
 
-    async def prune(self, before: datetime) -> int:
-        """Remove a batch of what was received before, but nothing a handler still waits for. 0: nothing is left.
+    async def prune(self, before: datetime, *, simulated: bool = False) -> int:
+        """Remove a batch of what was received before, or of what was simulated. 0: nothing is left.
 
-        The newest event always stays.
+        Nothing that a handler still waits for is removed, nor the newest event.
         """
 
     async def close(self) -> None:

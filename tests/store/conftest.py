@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from factories import NOW, callback
+from factories import NOW, after, callback
 
 from receiver.events import Event
 from receiver.store.base import (
@@ -16,6 +16,7 @@ from receiver.store.base import (
     HandlerStats,
     Outcome,
     Recorded,
+    RetryAt,
     Selector,
     Settlement,
     SourceStats,
@@ -24,8 +25,15 @@ from receiver.store.base import (
 )
 
 LEASE = timedelta(minutes=1)
+DEAD = DispatchSelector(state="dead")
+PENDING = DispatchSelector(state="pending")
 
 T = TypeVar("T")
+
+
+def retry(seconds: float = 60, *, target: bool = False, charged: bool = True, probe: bool = False) -> RetryAt:
+    """Again in a minute."""
+    return RetryAt(after(seconds), "503", target=target, charged=charged, probe=probe)
 
 
 async def collect(items: AsyncIterator[T]) -> list[T]:

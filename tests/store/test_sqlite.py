@@ -3,13 +3,15 @@
 import os
 import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from factories import NOW, report
+from factories import NOW, PHONE, after, report
 
 from receiver.errors import StoreMissing, StoreTaken, StoreUnavailable
+from receiver.events import DeliveryReport, Status
 from receiver.store.base import Store
 from receiver.store.sqlite import SqliteStore
 
@@ -17,6 +19,9 @@ from .conftest import House
 from .contract import *  # noqa: F403 - every law there is a test here
 
 pytestmark = pytest.mark.anyio
+
+DIGITS = PHONE.removeprefix("+")
+"""PHONE as the store keeps it."""
 
 
 class SqliteHouse(House):
@@ -79,3 +84,74 @@ async def test_a_lock_held_by_a_stranger_makes_recording_unavailable_and_heals(h
     stranger.close()
     await house.receive.probe(NOW)
     assert (await house.record(report())).outcome == "stored"
+
+
+# the view `message_status`
+
+
+def statuses(house: SqliteHouse) -> list[tuple[str, str | None, str | None, str, str]]:
+    """What the view tells of each message: source, message id, reference, recipient's digits, status."""
+    with closing(sqlite3.connect(house.path)) as reader:
+        return reader.execute(
+            "SELECT source, message_id, reference, recipient, status FROM message_status ORDER BY 1, 2, 3, 4"
+        ).fetchall()
+
+
+def in_both_orders(*told: DeliveryReport) -> pytest.MarkDecorator:
+    """Whichever of two reports comes first."""
+    return pytest.mark.parametrize("came", [told, told[::-1]], ids=lambda came: f"{came[0].status} first")
+
+
+@in_both_orders(report(status=Status.DELIVERED, occurred_at=after(-9)), report(status=Status.SENT))
+async def test_a_late_sent_never_hides_delivered(house: SqliteHouse, came: tuple[DeliveryReport, ...]) -> None:
+    await house.stored(*came)
+    assert statuses(house) == [("spryng", "m-1", None, DIGITS, "delivered")]
+
+
+@in_both_orders(report(status=Status.EXPIRED, occurred_at=after(-9)), report(status=Status.FAILED))
+async def test_of_two_reports_of_one_rank_the_later_is_the_status(
+    house: SqliteHouse, came: tuple[DeliveryReport, ...]
+) -> None:
+    await house.stored(*came)
+    assert statuses(house) == [("spryng", "m-1", None, DIGITS, "failed")]
+
+
+async def test_a_report_without_a_time_counts_as_of_when_it_came(house: SqliteHouse) -> None:
+    await house.stored(
+        report(status=Status.FAILED, occurred_at=None, received_at=after(9)),
+        report(status=Status.EXPIRED, occurred_at=after(5), received_at=after(20)),
+    )
+    assert statuses(house) == [("spryng", "m-1", None, DIGITS, "failed")]
+
+
+async def test_each_recipient_of_a_message_and_each_source_has_a_status_of_its_own(house: SqliteHouse) -> None:
+    await house.stored(
+        report(),
+        report(recipient="+31687654321", status=Status.FAILED),
+        report(source="spryng-marketing", status=Status.SENT),
+    )
+    assert statuses(house) == [
+        ("spryng", "m-1", None, DIGITS, "delivered"),
+        ("spryng", "m-1", None, "31687654321", "failed"),
+        ("spryng-marketing", "m-1", None, DIGITS, "sent"),
+    ]
+
+
+async def test_without_an_id_the_reference_names_the_message(house: SqliteHouse) -> None:
+    await house.stored(
+        report(None, reference="order-1", status=Status.DELIVERED, occurred_at=after(-9)),
+        report(None, reference="order-1", status=Status.SENT),
+        report(None, reference="order-2", status=Status.BUFFERED),
+    )
+    assert statuses(house) == [
+        ("spryng", None, "order-1", DIGITS, "delivered"),
+        ("spryng", None, "order-2", DIGITS, "buffered"),
+    ]
+
+
+async def test_messages_with_ids_are_told_apart_though_they_share_a_reference(house: SqliteHouse) -> None:
+    await house.stored(report("m-1", reference="order-1"), report("m-2", reference="order-1", status=Status.SENT))
+    assert statuses(house) == [
+        ("spryng", "m-1", "order-1", DIGITS, "delivered"),
+        ("spryng", "m-2", "order-1", DIGITS, "sent"),
+    ]

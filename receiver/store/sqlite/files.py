@@ -18,6 +18,8 @@ SYNCHRONOUS = {"log": ("FULL", 2), "dispatch": ("NORMAL", 1)}
 # The dispatch side checkpoints the log (PASSIVE); the writer's own limit is a net for when nobody does. In pages.
 WAL_PAGES = {"log": 16_000, "dispatch": 1_000}
 
+NOTHING_LEFT = 64 * 1024  # bytes; SQLite calls it an I/O error where even its index does not fit
+
 _WORDS = {
     sqlite3.SQLITE_FULL: "no space left",
     sqlite3.SQLITE_BUSY: "another process holds the write lock",
@@ -45,8 +47,10 @@ def code(fault: sqlite3.Error) -> int:
 def unavailable(fault: sqlite3.Error, path: Path) -> StoreUnavailable:
     """What an error means to an operator."""
     words = _WORDS.get(code(fault))
-    if code(fault) == sqlite3.SQLITE_FULL:
-        words = f"no space left on {path.parent} ({shutil.disk_usage(path.parent).free // 1024} KiB free)"
+    free = shutil.disk_usage(path.parent).free if path.parent.exists() else 0
+    full = code(fault) in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) and free < NOTHING_LEFT
+    if full or code(fault) == sqlite3.SQLITE_FULL:
+        words = f"no space left on {path.parent} ({free // 1024} KiB free)"
     return StoreUnavailable(f"{words}: {path}" if words else f"{fault}: {path}")
 
 

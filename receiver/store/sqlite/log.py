@@ -26,7 +26,7 @@ MOST_ENTRIES = 512  # callbacks in one commit
 MOST_WAITING = 4096  # callbacks, and
 MOST_BYTES = 64 * 1024**2  # bytes of them, that may wait for a commit before others are refused
 STUCK = 2.0  # seconds after which a commit that does not end lets nobody else wait
-PATIENCE = 8.0  # seconds after which those who wait for it are told that it failed
+PATIENCE = 4.0  # seconds after which those who wait for it are told that it failed
 LATER = 0.2  # seconds that marks and counts may wait for a commit of their own
 # Turns of the loop between a commit and the next, so that those just answered can be in the next one.
 TURNS = 4
@@ -195,15 +195,19 @@ class LogWriter:
         """Seconds since the commit loop last turned; a failed commit is a turn."""
         return time.monotonic() - self._turned
 
-    async def write(self, work: Callable[[aiosqlite.Connection], Awaitable[T]]) -> T:
+    async def write(self, work: Callable[[aiosqlite.Connection], Awaitable[T]], *, checkpoint: bool = False) -> T:
         """Do some work in a transaction of its own. Raises StoreUnavailable; nothing is then written.
 
-        A violated key comes through as it is: somebody else wrote, or something repeats.
+        A violated key comes through as it is: somebody else wrote, or something repeats. With `checkpoint` the log's
+        journal is carried over behind it, so that it does not grow on a full disk.
         """
         async with self._turn:
             self._began = time.monotonic()
             try:
-                return await self._transaction(work)
+                result = await self._transaction(work)
+                if checkpoint and self._db:
+                    await self._db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+                return result
             except sqlite3.IntegrityError:
                 raise
             except sqlite3.Error as fault:
@@ -357,8 +361,9 @@ class LogWriter:
             return
         try:
             await self.write(lambda db: later_commit.write(db, later))
-        except StoreUnavailable:
+        except StoreUnavailable as fault:
             self._put_back(later)
+            self._refuse((), fault)  # who came meanwhile has waited as long
             self._soon()
 
     def _soon(self) -> None:

@@ -25,6 +25,7 @@ from receiver.store.sqlite import lookup, rows
 from receiver.store.sqlite.desk import Connections
 from receiver.store.sqlite.lanes import dispatch_id, is_set
 
+LONGEST_NUMBER = 18  # digits
 CHUNK = 2_000  # positions looked at in one job: no long readers
 # Of a dispatch that has attempts but no row any more: what its last attempt says; a dead letter was pruned.
 ENDS = {"done": "done", "filtered": "filtered"}
@@ -257,14 +258,18 @@ def _handler(at: Connections, row: Sequence[Any], end: int) -> HandlerStats:
     )
 
 
-def dispatches(at: Connections, selector: DispatchSelector, after: tuple[str, int, int]) -> list[DispatchLine]:
-    """A chunk of dead or waiting dispatches behind a (handler, position, replay), in that order."""
+Behind = tuple[str, int, int]  # handler, position, replay
+
+
+def dispatches(at: Connections, selector: DispatchSelector, after: Behind) -> tuple[list[DispatchLine], Behind | None]:
+    """A chunk of dead or waiting dispatches behind a key, in its order, and the last key; None where it was the end."""
     where, arguments = exceptions_where(selector)
     found = at.dispatch.execute(
         f"{EXCEPTIONS} {where} AND (handler, position, replay) > (?, ?, ?) ORDER BY handler, position, replay LIMIT ?",
         (*arguments, *after, CHUNK),
     ).fetchall()
-    return [_line(row, stored) for row in found for stored in lookup.event_at(at, row[1])]
+    lines = [_line(row, stored) for row in found for stored in lookup.event_at(at, row[1])]
+    return lines, tuple(found[-1][:3]) if found else None
 
 
 def unclaimed(stored: StoredEvent, handler: str) -> DispatchLine:
@@ -298,14 +303,20 @@ def dispatch_key(name: str) -> tuple[str, int, int] | None:
     """The key of `crm:4711` or `crm:4711.2`; None where it is no dispatch id."""
     handler, _, rest = name.rpartition(":")
     position, _, replay = rest.partition(".")
-    if not handler or not position.isdecimal() or not (replay.isdecimal() or not replay):
+    numbers_meant = [as_number(position), as_number(replay or "0")]
+    if not handler or None in numbers_meant:
         return None
-    return handler, int(position), int(replay or 0)
+    return handler, numbers_meant[0] or 0, numbers_meant[1] or 0
+
+
+def as_number(text: str) -> int | None:
+    """A number that SQLite can hold; None for anything else."""
+    return int(text) if text.isdecimal() and len(text) <= LONGEST_NUMBER else None
 
 
 def quarantine(at: Connections, ids: Sequence[str], after: int) -> list[Quarantined]:
     """A chunk of what could not be read, behind a number."""
-    numbers_meant = [int(name) for name in ids if name.isdecimal()]
+    numbers_meant = [number for number in map(as_number, ids) if number is not None]
     which = f" AND q.callback IN ({','.join('?' * len(numbers_meant))})" if ids else ""
     found = at.log.execute(
         f"SELECT {rows.CALLBACK_COLUMNS.replace('source', 'c.source')}, q.reason FROM quarantine q"

@@ -43,12 +43,15 @@ class Entry:
     keys: list[rows.Key | None] = field(default_factory=list)
     digests: list[bytes | None] = field(default_factory=list)
     bytes: int = 0
+    received: int = 0
+    """Microseconds since 1970."""
 
     def __post_init__(self) -> None:
         source, now = self.callback.source, self.callback.received_at
         self.keys = [rows.key_of(source, event.identity, now) for event in self.events]
         self.digests = [rows.digest_of(source, event.identity) for event in self.events]
         self.bytes = len(self.callback.body) + len(self.callback.query)
+        self.received = rows.to_micros(now)
 
     def quarantine(self, fault: str) -> None:
         """Keep the callback alone: its events cannot be stored."""

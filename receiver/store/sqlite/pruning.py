@@ -3,6 +3,7 @@
 from datetime import datetime
 
 import aiosqlite
+from pydantic_core import to_json
 
 from receiver.store.sqlite import acts, rows
 from receiver.store.sqlite.desk import Connections
@@ -19,7 +20,16 @@ OLD_PACKED = (
 OLD_LOOKUPS = (
     "DELETE FROM lookups WHERE (run, term, position) IN (SELECT run, term, position FROM lookups WHERE run = ? LIMIT ?)"
 )
-OLD_EVENTS = "SELECT min(position) + ? FROM events"
+OLD_EVENTS = "SELECT position FROM events WHERE position < ? ORDER BY position LIMIT ?"
+OLD_SIMULATED = "SELECT position FROM events WHERE simulated AND position < ? ORDER BY position LIMIT ?"
+REMOVED = "(SELECT value FROM json_each(?))"
+REMOVALS = (
+    f"DELETE FROM callbacks WHERE number IN (SELECT callback FROM copies WHERE position IN {REMOVED})",
+    f"DELETE FROM callbacks WHERE number IN (SELECT callback FROM events WHERE position IN {REMOVED})",
+    f"DELETE FROM copies WHERE position IN {REMOVED}",
+    f"DELETE FROM fates WHERE position IN {REMOVED}",
+    f"DELETE FROM events WHERE position IN {REMOVED}",
+)
 OLD_QUARANTINE = (
     "SELECT callback FROM quarantine JOIN callbacks ON number = callback"
     " WHERE received_at < ? ORDER BY callback LIMIT ?"
@@ -39,18 +49,13 @@ def dispatches(at: Connections, before: datetime, first_kept: int) -> int:
     return removed
 
 
-async def log(db: aiosqlite.Connection, before: datetime, first_kept: int) -> int:
+async def log(db: aiosqlite.Connection, before: datetime, first_kept: int, *, simulated: bool) -> int:
     """A batch of events before the first kept one with their callbacks, and of old callbacks in quarantine."""
-    reached = next(row[0] for row in await db.execute_fetchall(OLD_EVENTS, (BATCH,)))
-    bound = (min(reached or 0, first_kept),)
-    for statement in (
-        "DELETE FROM callbacks WHERE number IN (SELECT callback FROM copies WHERE position < ?)",
-        "DELETE FROM callbacks WHERE number IN (SELECT callback FROM events WHERE position < ?)",
-        "DELETE FROM copies WHERE position < ?",
-        "DELETE FROM fates WHERE position < ?",
-    ):
-        await db.execute(statement, bound)
-    removed = (await db.execute("DELETE FROM events WHERE position < ?", bound)).rowcount
+    found = await db.execute_fetchall(OLD_SIMULATED if simulated else OLD_EVENTS, (first_kept, BATCH))
+    positions = (to_json([row[0] for row in found]).decode(),)
+    for statement in REMOVALS:
+        await db.execute(statement, positions)
+    removed = len(list(found))
     for (number,) in await db.execute_fetchall(OLD_QUARANTINE, (rows.to_micros(before), BATCH)):
         await db.execute("DELETE FROM quarantine WHERE callback = ?", (number,))
         removed += (await db.execute("DELETE FROM callbacks WHERE number = ?", (number,))).rowcount

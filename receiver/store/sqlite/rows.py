@@ -102,7 +102,7 @@ def _digest(source: str, identity: Identity, size: int) -> bytes:
 
 def event_row(position: int, key: bytes | None, callback: int | None, event: Event) -> tuple[Any, ...]:
     """The columns of INSERT_EVENT."""
-    report = isinstance(event, DeliveryReport)
+    status, rank = (event.status.value, event.rank) if isinstance(event, DeliveryReport) else (None, None)
     return (
         position,
         key,
@@ -116,8 +116,8 @@ def event_row(position: int, key: bytes | None, callback: int | None, event: Eve
         event.reference,
         event.originator and numbers.digits(event.originator),
         event.recipient and numbers.digits(event.recipient),
-        event.status.value if isinstance(event, DeliveryReport) else None,
-        event.rank if report else None,  # type: ignore[attr-defined]
+        status,
+        rank,
         event.simulated,
         to_json(event.data).decode(),
     )

@@ -227,11 +227,11 @@ class SqliteStore:
         return await self._desk.read(looking.stats)
 
     async def dispatches(self, selector: DispatchSelector, now: datetime) -> AsyncIterator[DispatchLine]:  # noqa: ARG002
-        after = ("", -1, -1)
-        while lines := await self._desk.read(partial(looking.dispatches, selector=selector, after=after)):
+        after: looking.Behind | None = ("", -1, -1)
+        while after is not None:
+            lines, after = await self._desk.read(partial(looking.dispatches, selector=selector, after=after))
             for line in lines:
                 yield line
-            after = looking.dispatch_key(lines[-1].id) or after
         if selector.state == "pending" and not (selector.reason or selector.ids or selector.since):
             async for line in self._unclaimed(selector.handler):
                 yield line
@@ -274,7 +274,7 @@ class SqliteStore:
         return await self._writer.reread(int(quarantined.id), quarantined.callback, events)
 
     async def discard(self, ids: Sequence[str]) -> int:
-        return await self._writer.discard([int(name) for name in ids if name.isdecimal()])
+        return await self._writer.discard([number for number in map(looking.as_number, ids) if number is not None])
 
     async def forget(self, handler: str) -> bool:
         return await self._desk.write(lambda at: acts.forget(at, handler))
@@ -282,13 +282,18 @@ class SqliteStore:
     async def rename(self, old: str, new: str) -> bool:
         return await self._desk.write(lambda at: acts.rename(at, old, new))
 
-    async def prune(self, before: datetime) -> int:
-        first_kept = await self._desk.read(lambda at: looking.floor(at, before))
+    async def prune(self, before: datetime, *, simulated: bool = False) -> int:
+        if simulated:
+            first_kept = await self._desk.read(looking.oldest_needed)
+        else:
+            first_kept = await self._desk.read(lambda at: looking.floor(at, before))
         removed = 0
-        if self.role != "receive":
+        if self.role != "receive" and not simulated:
             removed += await self._desk.write(lambda at: pruning.dispatches(at, before, first_kept))
         if self.role != "dispatch":
-            removed += await self._writer.write(lambda db: pruning.log(db, before, first_kept))
+            removed += await self._writer.write(
+                lambda db: pruning.log(db, before, first_kept, simulated=simulated), checkpoint=True
+            )
         return removed
 
 

@@ -33,6 +33,7 @@ CREATE TABLE events (
     simulated   INTEGER NOT NULL,
     data        TEXT    NOT NULL   -- the event's `data`, JSON
 ) STRICT;
+CREATE INDEX events_simulated ON events (position) WHERE simulated;
 
 -- Callbacks that repeated an event stored before.
 CREATE TABLE copies (
