@@ -18,7 +18,7 @@ class Callback:
     received_at: datetime
     simulated: bool = False
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """Lower-case names; for signatures only, not stored."""
+    """Lower-case names, where the provider signs; not stored."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -320,14 +320,19 @@ _TIMES = ("submitted_at", "sent_at", "occurred_at", "received_at", "since")
 
 def stamp(moment: datetime | None) -> str | None:
     """RFC 3339 in UTC with `Z`; a fraction only where there is one."""
-    if moment is None:
-        return None
-    return moment.astimezone(UTC).isoformat().removesuffix("+00:00") + "Z"
+    return None if moment is None else _in_utc(moment).isoformat()[:-OFFSET] + "Z"
 
 
 def micros(moment: datetime) -> str:
     """RFC 3339 in UTC with `Z` and always six digits of a second."""
-    return moment.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
+    return _in_utc(moment).isoformat(timespec="microseconds")[:-OFFSET] + "Z"
+
+
+OFFSET = len("+00:00")
+
+
+def _in_utc(moment: datetime) -> datetime:
+    return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
 
 
 # Words by which people ask not to be written to, in the languages of the providers' markets (CTIA, GSMA, ACM).

@@ -5,6 +5,7 @@ import contextlib
 import errno
 import logging
 import os
+import re
 import socket
 import stat
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ WHOLE_WITHIN = timedelta(seconds=30)  # from a connection's or a request's begin
 HEAD_MOST = 64 * 1024  # bytes of request line and headers
 UNREAD_MOST = 1024**2  # bytes of a body that are thrown away after its request was answered
 
+_HIGH = re.compile(rb"[\x80-\xff]")
 # uvicorn writes a line for every malformed request; strangers are not worth that.
 _log = logging.getLogger(__name__)
 _log.setLevel(logging.ERROR)
@@ -34,7 +36,10 @@ class AddressTaken(ReceiverError):
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's, with the limits it lacks: on the head, on half requests, on bodies nobody wants."""
+    """uvicorn's, with the limits it lacks: on the head, on half requests, on bodies nobody wants.
+
+    A callback whose URL holds bytes beyond ASCII is taken, with these bytes percent-encoded.
+    """
 
     def __init__(self, *args: Any, **keys: Any) -> None:
         super().__init__(*args, **keys)
@@ -56,12 +61,20 @@ class Protocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, and see what is still to come."""
-        super().data_received(data)
+        super().data_received(data if data.isascii() else self._with_plain_line(data))
         if self.transport.is_closing():
             self._unwatch()
         elif self._in_head or self._in_body or self._is_idle():
             self._bytes += len(data)
             self._limit()
+
+    def _with_plain_line(self, data: bytes) -> bytes:
+        """Escape the bytes beyond ASCII in a request line: curl and PHP send them, nginx passes them on, llhttp refuses
+        them."""
+        if self._in_body or (self._in_head and self.headers):
+            return data
+        line, end, rest = data.partition(b"\n")
+        return _HIGH.sub(lambda byte: b"%%%02X" % byte[0][0], line) + end + rest
 
     def _is_idle(self) -> bool:
         """Whether nothing is being answered; uvicorn no longer watches an idle connection once it has said anything."""
@@ -84,7 +97,7 @@ class Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Request line and headers are there. Raises ValueError, which is answered 400, where they are too large."""
         self._in_head, self._in_body, self._bytes = False, True, 0
-        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEAD_MOST:
+        if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > HEAD_MOST:
             raise ValueError("the request's head is too large")
         super().on_headers_complete()
 

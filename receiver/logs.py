@@ -24,7 +24,13 @@ MASKED_SECRET = "***"  # noqa: S105 - it stands where one was
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 # syslog(3); systemd reads them as <N> in front of a line.
 PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
-QUIET = {"aiohttp.access": logging.ERROR, "uvicorn.access": logging.ERROR, "asyncio": logging.WARNING}
+QUIET = {
+    "aiohttp.access": logging.ERROR,
+    "aiosqlite": logging.WARNING,  # its debug lines hold every value that is stored
+    "asyncio": logging.WARNING,
+    "uvicorn.access": logging.ERROR,
+    "uvicorn.error": logging.WARNING,  # what it tells of its life, `serve` tells itself
+}
 
 
 def configure(

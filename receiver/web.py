@@ -26,6 +26,7 @@ NOT_FOUND = b"Not found.\n"  # one body for all that is refused: nobody learns w
 ALLOWED = b"GET, POST, HEAD, OPTIONS"
 EMPTY = (b"", b"{}", b"[]")
 PROBES = ("HEAD", "OPTIONS")
+SIMULATED = b"receiver-simulated"
 
 
 class Journal(Protocol):
@@ -56,7 +57,9 @@ class Source:
     """Name → what arrives there; of several methods with one name the first counts."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "endpoints", {point.name: point.purpose for point in reversed(self.provider.endpoints)})
+        object.__setattr__(
+            self, "endpoints", {point.name: point.purpose for point in reversed(self.provider.endpoints)}
+        )
 
     def knows(self, secret: str) -> bool:
         """Compare a secret with all live ones, in a time that tells nothing."""
@@ -184,17 +187,17 @@ class Intake:
             return "forbidden"
 
     def _callback(self, source: Source, endpoint: str, scope: Scope, body: bytes) -> Callback:
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        headers = dict(scope["headers"])
         return Callback(
             source=source.name,
             endpoint=endpoint,
             method=scope["method"],
             query=scope["query_string"],
-            content_type=headers.get("content-type", ""),
+            content_type=headers.get(b"content-type", b"").decode("latin-1"),
             body=body,
             received_at=self._clock(),
-            simulated=headers.get("receiver-simulated") == "1",
-            headers=headers,
+            simulated=headers.get(SIMULATED) == b"1",
+            headers=_text(headers) if source.provider.signed else {},
         )
 
     async def _take(self, source: Source, callback: Callback, receive: Receive, send: Send) -> str:
@@ -267,6 +270,10 @@ def stamp(source: Source, callback: Callback, events: Sequence[Event]) -> Sequen
         if not source.dedupe and not event.identity.certain:
             event.identity = replace(event.identity, values=())
     return events
+
+
+def _text(headers: Mapping[bytes, bytes]) -> dict[str, str]:
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items()}
 
 
 async def _read(receive: Receive, most: int) -> bytes | None:
