@@ -5,7 +5,7 @@ import contextlib
 import os
 import random
 import uuid
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -58,9 +58,31 @@ class Dispatching:
     async def _dispatch(self, store: SqliteStore, hands: Mapping[str, Hands]) -> int:
         owner = f"{os.uname().nodename}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
         dispatcher = Dispatcher(store, hands, owner=owner, clock=now, random=random.random)
-        await dispatcher.start()
+        watching = asyncio.create_task(self._stop_with_parent())
+        try:
+            if not await self._started(dispatcher, hands):
+                return 0
+            return await self._work(store, dispatcher, hands)
+        finally:
+            watching.cancel()
+
+    async def _started(self, dispatcher: Dispatcher, hands: Mapping[str, Hands]) -> bool:
+        """Start the handlers, and say so. False where we were stopped before: a handler may take its time to open."""
+        starting, stopped = asyncio.create_task(dispatcher.start()), asyncio.create_task(self._stop.wait())
+        await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if not starting.done():
+            starting.cancel()
+            await asyncio.wait({starting})
+            await asyncio.gather(*(each.stop() for each in hands.values()))
+            return False
+        starting.result()
         if self._lifeline is not None:
             os.write(self._lifeline, b"ready\n")
+        return True
+
+    async def _work(self, store: SqliteStore, dispatcher: Dispatcher, hands: Mapping[str, Hands]) -> int:
+        """Dispatch until stopped, with what goes on beside it."""
         reserve = Reserve(self._settings.store.path, self._settings.store.reserve)
         notices = Notices(
             store,
@@ -74,7 +96,6 @@ class Dispatching:
                 notices.run(),
                 prune_hourly(store, self._settings.store.keep, reserve, clock=now, every=timedelta(hours=1)),
                 self._stop_when_told(dispatcher),
-                *self._stop_with_parent(dispatcher),
             )
         ]
         try:
@@ -90,15 +111,10 @@ class Dispatching:
         await self._stop.wait()
         dispatcher.stop()
 
-    def _stop_with_parent(self, dispatcher: Dispatcher) -> list[Coroutine[Any, Any, None]]:
-        if self._lifeline is None:
-            return []
-
-        async def watch(lifeline: int) -> None:
-            await parent_gone(lifeline)
-            dispatcher.stop()
-
-        return [watch(self._lifeline)]
+    async def _stop_with_parent(self) -> None:
+        if self._lifeline is not None:
+            await parent_gone(self._lifeline)
+            self.stop()
 
     def _all_hands(self) -> dict[str, Hands]:
         hands, faults = {}, list[str]()

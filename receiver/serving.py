@@ -54,6 +54,7 @@ class Serving:
         self._tasks: set[asyncio.Task[None]] = set()
         self._child: Child | None = None
         self._server: http.Server | None = None
+        self._stopping = False
         self.store: SqliteStore
 
     async def run(self) -> int:
@@ -75,12 +76,15 @@ class Serving:
     def stop(self) -> None:
         """Take no more callbacks, finish what is begun, end the handlers, return from `run`."""
         log.info(STOPPING)
+        self._stopping = True
         if self._server:
             self._server.stop()
 
     async def _serve(self, sockets: dict[str, socket.socket]) -> int:
         settings = self.settings
         await self.store.register(list(settings.handlers))
+        if self._stopping:
+            return 0
         app = App(settings, self.store, clock=now, refused=self._wrong_secret)
         if "admin" in sockets:
             app.admin_is_at(_address(sockets["admin"]))

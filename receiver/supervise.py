@@ -83,6 +83,7 @@ class WorkerProcess:
         if self._life:
             await self._life
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._ready.add_done_callback(asyncio.Future.exception)  # whoever waited for it may have been cancelled
         self._killed_for = ""
         self._life = asyncio.create_task(self._live(await self._spawn()))
         try:
