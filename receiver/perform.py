@@ -30,6 +30,19 @@ _TARGET_ERRORS = frozenset(
 )
 
 
+# What HTTP clients raise for a broken connection or a time-out without deriving it from OSError, by their own documents.
+_TARGET_CLASSES = frozenset(
+    {
+        "aiohttp.ClientConnectionError",
+        "httpx.TransportError",
+        "requests.ConnectionError",
+        "requests.Timeout",
+        "urllib3.ProtocolError",
+        "urllib3.TimeoutError",
+    }
+)
+
+
 class Result(NamedTuple):
     """What came of one event in one call."""
 
@@ -136,8 +149,14 @@ def _is_target(fault: BaseException) -> bool:
     return any(
         isinstance(each, ConnectionError | TimeoutError | socket.gaierror)
         or (isinstance(each, OSError) and each.errno in _TARGET_ERRORS)
+        or any(_library_name(kind) in _TARGET_CLASSES for kind in type(each).__mro__)
         for each in _causes(fault)
     )
+
+
+def _library_name(kind: type) -> str:
+    """A class by the package it comes from: `aiohttp.ClientConnectionError`, wherever in aiohttp it is defined."""
+    return f"{kind.__module__.partition('.')[0]}.{kind.__name__}"
 
 
 def _causes(fault: BaseException) -> Iterator[BaseException]:

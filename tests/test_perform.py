@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+import aiohttp
 import pytest
 from engine_kit import Batched, Scripted
 from factories import NOW, reports
@@ -64,6 +65,7 @@ async def test_a_verdict_of_a_handlers_own_counts_as_its_base() -> None:
         ConnectionResetError(),
         TimeoutError(),
         socket.gaierror(-2, "Name or service not known"),
+        aiohttp.ServerDisconnectedError(),
         OSError(errno.ENETUNREACH, "Network is unreachable"),
         OSError(errno.EHOSTUNREACH, "No route to host"),
     ],
