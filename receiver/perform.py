@@ -30,7 +30,7 @@ _TARGET_ERRORS = frozenset(
 )
 
 
-# What HTTP clients raise for a broken connection or a time-out without deriving it from OSError, by their own documents.
+# What HTTP clients raise for a broken connection or a time-out, not derived from OSError, by their own documents.
 _TARGET_CLASSES = frozenset(
     {
         "aiohttp.ClientConnectionError",

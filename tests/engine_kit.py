@@ -23,7 +23,7 @@ QUICK: dict[str, Any] = {
     "look": timedelta(seconds=0.02),
     "again": timedelta(seconds=0.02),
     "first_delay": timedelta(seconds=0.02),
-    "longest_delay": timedelta(seconds=0.1),
+    "longest_delay": timedelta(seconds=0.05),
     "finish": timedelta(seconds=0.2),
 }
 """The engine's waits, shortened."""
@@ -96,8 +96,8 @@ class Yard:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.shift = timedelta(0)
-        self.lives = 0
         """By how much the wall clock was set."""
+        self.lives = 0
 
     @classmethod
     @asynccontextmanager
@@ -184,6 +184,27 @@ class Yard:
         (stored,) = await self.command.find(event_id)
         (found,) = [one for one in (await self.command.trace(stored)).dispatches if one.handler == handler]
         return found
+
+
+def throw(fault: BaseException) -> Any:
+    """Raise it, where only an expression can stand."""
+    raise fault
+
+
+async def one_dead(yard: Yard, handler: str = "crm") -> bool:
+    """Whether a handler has its one dead letter."""
+    return (await yard.counters(handler)).dead == 1
+
+
+async def stands(yard: Yard, state: str) -> bool:
+    """Whether crm is in this state."""
+    return (await yard.counters()).state == state
+
+
+async def retried(yard: Yard, event_id: str) -> DispatchLine | None:
+    """What crm did with an event, once it waits to be tried again."""
+    line = await yard.line(event_id)
+    return line if line.attempts and line.due_at else None
 
 
 def worker(folder: Path, code: str, *, name: str = "own", grace: float = 0.4, **table: Any) -> WorkerProcess:

@@ -1,5 +1,8 @@
-"""What the tests of the handlers share: one event of each kind, an attempt, and a way to open a handler."""
+"""What the tests of the handlers share: events, an attempt, a way to open a handler, and SMTP, TLS and DNS for it."""
 
+import asyncio
+import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -9,6 +12,9 @@ from typing import Any
 
 import pytest
 import structlog
+import trustme
+from aiosmtpd.smtp import SMTP
+from mail_kit import Mailbox, Serve
 
 from receiver import Attempt, BaseHandler, DeliveryReport, InboundMessage, Notice
 from receiver.events import Reason, Status
@@ -88,3 +94,49 @@ async def opened(tmp_path: Path) -> AsyncIterator[Opened]:
             return handler
 
         yield make
+
+
+@pytest.fixture
+async def serve() -> AsyncIterator[Serve]:
+    """`await serve(…)`: a server on a free loopback port, stopped after the test."""
+    servers = []
+
+    async def start(implicit_tls: ssl.SSLContext | None = None, **how: Any) -> Mailbox:
+        mailbox = Mailbox(
+            **{name: how.pop(name) for name in ("sender", "recipients", "taken", "hang", "pace") if name in how}
+        )
+        server = await asyncio.get_running_loop().create_server(
+            lambda: SMTP(mailbox, hostname="mx.test", **how), "127.0.0.1", 0, ssl=implicit_tls
+        )
+        servers.append(server)
+        mailbox.port = server.sockets[0].getsockname()[1]
+        return mailbox
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture
+def tls(tmp_path: Path) -> ssl.SSLContext:
+    """A server's side of TLS; its authority is in `ca.pem`."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    return context
+
+
+@pytest.fixture
+def resolves(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
+    """The only names there are, and where they lead."""
+    known: dict[str, list[str]] = {}
+    real = socket.getaddrinfo
+
+    def lookup(host: str, port: int, *rest: Any, **more: Any) -> Any:
+        if str(host).endswith(".test") and host not in known:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return [found for address in known.get(host, [host]) for found in real(address, port, 0, socket.SOCK_STREAM)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    return known

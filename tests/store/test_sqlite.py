@@ -75,7 +75,15 @@ async def test_commands_work_beside_each_other(house: SqliteHouse) -> None:
     await second.close()
 
 
-async def test_a_lock_held_by_a_stranger_makes_recording_unavailable_and_heals(house: SqliteHouse) -> None:
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A house opened after this waits a moment for a lock, not two seconds."""
+    monkeypatch.setattr("receiver.store.sqlite.files.BUSY", 0.1)
+
+
+async def test_a_lock_held_by_a_stranger_makes_recording_unavailable_and_heals(
+    impatient: None, house: SqliteHouse
+) -> None:
     stranger = sqlite3.connect(house.path, isolation_level=None)
     stranger.execute("BEGIN IMMEDIATE")
     with pytest.raises(StoreUnavailable):
