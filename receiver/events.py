@@ -109,7 +109,7 @@ class Event:
     @property
     def data(self) -> dict[str, Any]:
         """The event's `data` as JSON values, every key of the kind present."""
-        raise NotImplementedError(f"{type(self).__name__} is no kind of event")
+        raise TypeError(f"{type(self).__name__} is no kind of event")
 
     @property
     def thread(self) -> str:

@@ -16,6 +16,7 @@ from receiver.store.base import Store
 
 RECENT = 10.0  # seconds for which a durable write proves that the next one works
 LEAST_FREE = 32 * 1024**2  # bytes; below that a commit may fail at any moment
+LEAST_SHARE = 0.05  # of a disk so small that it would always be below
 
 
 class Intake(Protocol):
@@ -55,8 +56,9 @@ class Health:
     async def reasons(self) -> list[str]:
         """What stands in the way of storing, in words."""
         reasons = [reason] if (reason := self._store.refusal()) else []
-        free = shutil.disk_usage(self._folder).free
-        if free < LEAST_FREE:
+        disk = shutil.disk_usage(self._folder)
+        free = disk.free
+        if free < min(LEAST_FREE, disk.total * LEAST_SHARE):
             reasons.append(f"{free // 1024} KiB free on {self._folder}")
         if not reasons and not self._wrote_lately() and (fault := await self._probe_once()):
             reasons.append(fault)

@@ -37,11 +37,16 @@ class Ear:
         """Listen at the path, where it is short enough; a socket left by a process that is gone is replaced."""
         if self._socket or len(bytes(self._path)) > LONGEST_PATH:
             return
-        self._path.unlink(missing_ok=True)
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        self._socket.bind(str(self._path))
-        self._path.chmod(0o660)
-        asyncio.get_running_loop().add_reader(self._socket, self._hear)
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        try:
+            self._path.unlink(missing_ok=True)
+            listening.bind(str(self._path))
+            self._path.chmod(0o660)
+        except OSError:  # a full or read-only disk: the poll alone wakes
+            listening.close()
+            return
+        self._socket = listening
+        asyncio.get_running_loop().add_reader(listening, self._hear)
 
     def close(self) -> None:
         """Stop listening."""
