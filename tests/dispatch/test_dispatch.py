@@ -133,7 +133,7 @@ async def test_ordered_lets_a_later_report_of_a_message_wait_for_the_earlier(yar
         if event.error_code == "1" and attempt.number < 3:
             raise Retry("not yet")
 
-    crm = Scripted(act, ordered=True, retries=["20ms"] * 5)
+    crm = Scripted(act, ordered=True, retries=["150ms"] * 5)
     async with yard.dispatching(crm):
         await yard.add(report("m-1", error_code="1"), report("m-1", error_code="2"), report("m-2", error_code="3"))
         await yard.done(3)
