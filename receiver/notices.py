@@ -121,7 +121,7 @@ def _dead(handler: HandlerStats) -> Iterator[Trouble]:
 def _low(disk: Disk) -> Trouble:
     text = (
         f"The disk of the store has {units.bytes_words(disk.free)} left of {units.bytes_words(disk.size)}; "
-        "when it is full, callbacks are answered 503. receiver doctor"
+        "when it is full, callbacks are answered 503. Make room, or: receiver prune"
     )
     return Trouble("disk_low", "disk", text, {"free_bytes": disk.free, "size_bytes": disk.size})
 
