@@ -25,16 +25,8 @@ class Command(click.Command):
         super().format_help(ctx, formatter)
 
 
-class Group(click.Group):
+class Group(Command, click.Group):
     """A command with commands below it, whose help starts with examples."""
-
-    def __init__(self, *args: Any, examples: tuple[str, ...] = (), **attributes: Any) -> None:
-        super().__init__(*args, **attributes)
-        self.examples = examples
-
-    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        _write_examples(formatter, self.examples)
-        super().format_help(ctx, formatter)
 
 
 def _write_examples(formatter: click.HelpFormatter, examples: tuple[str, ...]) -> None:

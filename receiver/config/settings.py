@@ -176,7 +176,7 @@ class Source(Section):
     allow_from: Networks = ()
     """Addresses and networks that callbacks may come from; empty: any."""
     auth: Literal["none"] | None = None
-    """"none": take callbacks from anybody. Otherwise a secret, a signature or allow_from is needed."""
+    """"none": from anybody, but not through a proxy. Otherwise a secret, a signature or allow_from is needed."""
     mo_dedupe: Literal["unanswered", "off"] = "unanswered"
     """Whether an inbound message without id or time that we failed to answer is a repeat when it comes again."""
     adapter: Any = Field(exclude=True)
