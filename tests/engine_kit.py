@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 from factories import callback, reports
 
+from drills.waiting import until
 from receiver import BaseHandler
 from receiver.dispatch import Dispatcher
 from receiver.dispatch.hands import Hands, InProcess
@@ -27,21 +28,6 @@ QUICK: dict[str, Any] = {
     "finish": timedelta(seconds=0.2),
 }
 """The engine's waits, shortened."""
-DEADLINE = 20.0
-
-
-async def until(true: Callable[[], Any] | Callable[[], Awaitable[Any]], *, within: float = DEADLINE) -> Any:
-    """Wait until something is true, and return what it is; fails after the deadline."""
-    loop = asyncio.get_running_loop()
-    end = loop.time() + within
-    while True:
-        found = true()
-        if isinstance(found, Awaitable):
-            found = await found
-        if found:
-            return found
-        assert loop.time() < end, f"not within {within} s"
-        await asyncio.sleep(0.01)
 
 
 class Scripted(BaseHandler):
@@ -218,14 +204,6 @@ def worker(folder: Path, code: str, *, name: str = "own", grace: float = 0.4, **
         name=name, use=name, table={"use": name, **table}, folder=folder, directory=drop_ins, log={"format": "json"}
     )
     return WorkerProcess(spec, grace=timedelta(seconds=grace))
-
-
-def is_running(pid: int) -> bool:
-    """Whether a process exists and is no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 async def number_from(stream: asyncio.StreamReader) -> int:

@@ -9,8 +9,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from engine_kit import is_running, number_from, until
+from engine_kit import number_from
 
+from drills.waiting import is_running, until
 from receiver.backoff import Delays
 from receiver.child import Child
 

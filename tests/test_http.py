@@ -12,9 +12,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from engine_kit import until
 from web_kit import FORM, MESSAGE, MO, REPORT, SOURCES, Client, Site, receiving, request
 
+from drills.waiting import until
 from receiver import http
 from receiver.errors import ReceiverError
 

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engine_kit import Scripted, Yard, until
+from engine_kit import Scripted, Yard
 from factories import NOW, after, callback
 
+from drills.waiting import until
 from receiver.errors import StoreUnavailable
 from receiver.events import Notice
 from receiver.handler import Discard

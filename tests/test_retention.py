@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from engine_kit import until
 from factories import NOW, after, callback, report
 from structlog.testing import capture_logs
 
+from drills.waiting import until
 from receiver import retention
 from receiver.errors import StoreUnavailable
 from receiver.retention import Reserve, prune, prune_hourly

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from engine_kit import is_running, until
 from factories import report
 from test_worker import ATTEMPT, Hired
 
+from drills.waiting import is_running, until
 from receiver.perform import Result
 from receiver.supervise import exit_words, resident
 

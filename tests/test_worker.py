@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from engine_kit import is_running, number_from, until, worker
+from engine_kit import number_from, worker
 from factories import NOW, after, message, report
 
+from drills.waiting import is_running, until
 from receiver import pipe
 from receiver.errors import ConfigFault, StartFault
 from receiver.handler import Attempt

@@ -6,9 +6,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from engine_kit import Batched, Scripted, Yard, one_dead, retried, throw, until
+from engine_kit import Batched, Scripted, Yard, one_dead, retried, throw
 from factories import message, report
 
+from drills.waiting import until
 from receiver.handler import Discard, Retry, Unavailable
 
 pytestmark = pytest.mark.anyio

@@ -4,8 +4,9 @@ import asyncio
 from typing import Any
 
 import pytest
-from engine_kit import Scripted, Yard, stands, throw, until
+from engine_kit import Scripted, Yard, stands, throw
 
+from drills.waiting import until
 from receiver.handler import Pause, Unavailable
 from receiver.store.base import Standing
 

@@ -6,9 +6,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from engine_kit import until
 from factories import NOW, report
 
+from drills.waiting import until
 from receiver.dispatch.results import Results
 from receiver.errors import StoreUnavailable
 from receiver.store.base import Dispatch, Done, Settlement

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from engine_kit import Scripted, Yard, is_running, one_dead, until, worker
+from engine_kit import Scripted, Yard, one_dead, worker
 
+from drills.waiting import is_running, until
 from receiver.errors import ConfigFault, HandlerStuck, StoreUnavailable
 from receiver.store.base import Settlement
 

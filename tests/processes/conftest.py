@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 from http_target import Target, answer, listening
-from process_kit import Yard
+
+from drills.yard import Yard
 
 
 @pytest.fixture(scope="module")

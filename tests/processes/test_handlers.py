@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 import pytest
 from aiosmtpd.smtp import SMTP
-from engine_kit import until
 from http_target import Target
 from mail_kit import Mailbox
-from process_kit import AUDIT, DROP_INS, KEEPING, OWN, Provider, Yard, forward_to
 from standardwebhooks import Webhook
+
+from drills.waiting import until
+from drills.yard import AUDIT, DROP_INS, KEEPING, OWN, Provider, Yard, forward_to
 
 pytestmark = pytest.mark.anyio
 

@@ -4,9 +4,10 @@ import json
 from collections import Counter
 
 import pytest
-from engine_kit import until
 from http_target import Target
-from process_kit import DROP_INS, KEEPING, OWN, Command, Provider, Yard, forward_to
+
+from drills.waiting import until
+from drills.yard import DROP_INS, KEEPING, OWN, Command, Provider, Yard, forward_to
 
 pytestmark = pytest.mark.anyio
 

@@ -5,9 +5,10 @@ import json
 from collections import Counter
 
 import pytest
-from engine_kit import until
 from http_target import Target, answer
-from process_kit import Provider, Yard, forward_to
+
+from drills.waiting import until
+from drills.yard import Provider, Yard, forward_to
 
 pytestmark = pytest.mark.anyio
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import aiohttp
 import pytest
-from engine_kit import is_running, until
-from process_kit import AUDIT, DROP_INS, KEEPING, OWN, Command, Provider, Yard
+
+from drills.waiting import is_running, until
+from drills.yard import AUDIT, DROP_INS, KEEPING, OWN, Command, Provider, Yard
 
 pytestmark = pytest.mark.anyio
 

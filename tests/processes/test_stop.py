@@ -6,10 +6,10 @@ import signal
 from pathlib import Path
 
 import pytest
-from engine_kit import until
 from http_target import Target, answer
-from process_kit import AUDIT, DROP_INS, KEEPING, OWN, Provider, Yard, forward_to
 
+from drills.waiting import until
+from drills.yard import AUDIT, DROP_INS, KEEPING, OWN, Provider, Yard, forward_to
 from receiver.config import load
 from receiver.serving import Serving
 

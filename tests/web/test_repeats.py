@@ -4,8 +4,9 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from engine_kit import until
 from web_kit import BULKVS_SECRET, DLR, FORM, LISTEN, MESSAGE, MO, NAMELESS, REPORT, WEBHOOK, Site, receiving, request
+
+from drills.waiting import until
 
 pytestmark = pytest.mark.anyio
 

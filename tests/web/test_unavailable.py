@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from engine_kit import until
 from web_kit import DLR, FORM, MESSAGE, MO, REPORT, Answer, Site, receiving
 
+from drills.waiting import until
 from receiver.store.sqlite import files, log
 
 pytestmark = pytest.mark.anyio

@@ -1,4 +1,4 @@
-"""What the tests of whole processes share: a folder to run the real command in, and a provider that sends to it."""
+"""A folder to run whole receivers in, with a look into their store, and a provider that sends to them."""
 
 import asyncio
 import json
@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-from engine_kit import is_running, until
 
+from drills.waiting import is_running, until
 from receiver.events import Event
 from receiver.store.base import DispatchLine, HandlerStats, Selector
 from receiver.store.sqlite import SqliteStore
 
+ROOT = Path(__file__).parents[1]
 PATIENCE = 30.0
-"""Seconds until a test gives up waiting; the machine may be busy with other things."""
+"""Seconds until a test or drill gives up waiting; the machine may be busy with other things."""
 FREE_PORTS = {"RECEIVER_SERVER__LISTEN": "127.0.0.1:0", "RECEIVER_SERVER__ADMIN_LISTEN": "127.0.0.1:0"}
 SMALL = {"RECEIVER_STORE__RESERVE": "0 B", "RECEIVER_LOG__FORMAT": "json"}
 SOURCE = '[sources.spryng]\nprovider = "spryng"\nauth = "none"\n'
@@ -125,14 +126,16 @@ class Yard:
     """A folder with a configuration, the commands that were started in it, and a look into its store."""
 
     folder: Path
+    broken: str = ""
+    """Which promise the receivers here break (`drills.broken`); empty for the real one."""
     started: list[Command] = field(default_factory=list)
     looked_at: SqliteStore | None = None
 
     @classmethod
     @asynccontextmanager
-    async def opened(cls, folder: Path) -> AsyncIterator["Yard"]:
+    async def opened(cls, folder: Path, *, broken: str = "") -> AsyncIterator["Yard"]:
         """A yard in which nothing runs any more when the block ends."""
-        yard = cls(folder)
+        yard = cls(folder, broken)
         try:
             yield yard
         finally:
@@ -158,7 +161,7 @@ class Yard:
         command = Command(process=None, stdout=stem.with_suffix(".out"), stderr=stem.with_suffix(".err"))  # type: ignore[arg-type]
         with command.stdout.open("wb") as stdout, command.stderr.open("wb") as stderr:
             command.process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "receiver", *arguments),
+                *(sys.executable, "-m", *self._program(), *arguments),
                 cwd=self.folder,
                 env=self.env(**env),
                 stdin=asyncio.subprocess.DEVNULL,
@@ -167,6 +170,9 @@ class Yard:
             )
         self.started.append(command)
         return command
+
+    def _program(self) -> list[str]:
+        return ["drills.broken", self.broken] if self.broken else ["receiver"]
 
     async def serve(self, *options: str, **env: str) -> Command:
         """Start `receiver serve`, and wait until it is ready."""
@@ -182,7 +188,7 @@ class Yard:
 
     def env(self, **changes: str) -> dict[str, str]:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("RECEIVER_")}
-        return clean | FREE_PORTS | SMALL | changes
+        return clean | FREE_PORTS | SMALL | {"PYTHONPATH": str(ROOT)} | changes
 
     async def store(self) -> SqliteStore:
         """The store, as commands see it."""
