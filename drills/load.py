@@ -27,7 +27,9 @@ class Load:
         """Seconds to each answer."""
         self.statuses: Counter[int] = Counter()
         self.wrong: list[str] = []
-        """Answers that must not be: neither 200 nor 503, or a 200 of the wrong kind."""
+        """Answers that must not be: neither 200 nor 503, a 200 of the wrong kind, a 503 without Retry-After."""
+        self.broken = 0
+        """Requests to which there was no answer."""
         self._random = Random(seed)
         self._connections, self._repeats, self._rate = connections, repeats, rate
         self._name = f"{seed:x}-{self._random.getrandbits(32):x}"
@@ -62,14 +64,18 @@ class Load:
             self._stop.set()
             await asyncio.gather(*lines)
 
-    async def repeat(self, url: str, *, within: float = 30.0) -> None:
+    async def repeat(self, url: str, *, within: float = 30.0, connections: int = 1) -> None:
         """Send again what was not answered 200, until all is. Raises TimeoutError."""
         async with asyncio.timeout(within):
             while waiting := sorted(self.unanswered):
-                async with _Line(url) as line:
-                    for message in waiting:
-                        await self._tell(line, message)
+                parts = [waiting[start::connections] for start in range(connections)]
+                await asyncio.gather(*(self._send_again(url, part) for part in parts))
                 await asyncio.sleep(NOBODY)
+
+    async def _send_again(self, url: str, messages: list[str]) -> None:
+        async with _Line(url) as line:
+            for message in messages:
+                await self._tell(line, message)
 
     async def _send_on(self, url: str) -> None:
         """One connection's work."""
@@ -104,6 +110,7 @@ class Load:
             async with asyncio.timeout(LATE):
                 status, outcome = await line.get(_report(message, self._at[message]))
         except (OSError, EOFError, TimeoutError):
+            self.broken += 1
             await line.hang_up()
             await asyncio.sleep(NOBODY)
             return
@@ -111,7 +118,7 @@ class Load:
         self.statuses[status] += 1
         if status == 200 and outcome in ("stored", "duplicate"):
             self.sent[message] = self.sent[message] or outcome
-        elif status == 503:
+        elif status == 503 and outcome:
             await asyncio.sleep(NOBODY)
         else:
             self.wrong.append(f"{message} was answered {status} {outcome or '(no outcome)'}")
@@ -139,7 +146,7 @@ class _Line:
             self._writer = None
 
     async def get(self, path: str) -> tuple[int, str]:
-        """Status and outcome of a GET."""
+        """Status of a GET, and its outcome, or after how many seconds to come again."""
         if self._writer is None:
             self._reader, self._writer = await asyncio.open_connection(self._host, self._port)
         self._writer.write(f"GET {path} HTTP/1.1\r\nHost: drill\r\n\r\n".encode())
@@ -149,7 +156,7 @@ class _Line:
         await self._reader.readexactly(int(headers.get("content-length", "0")))
         if headers.get("connection") == "close":
             await self.hang_up()
-        return int(first.split()[1]), headers.get("receiver-outcome", "")
+        return int(first.split()[1]), headers.get("receiver-outcome", headers.get("retry-after", ""))
 
 
 def _report(message: str, at: str) -> str:

@@ -128,6 +128,8 @@ class Yard:
     folder: Path
     broken: str = ""
     """Which promise the receivers here break (`drills.broken`); empty for the real one."""
+    database: str = "receiver.db"
+    """Where the store is, below the folder."""
     started: list[Command] = field(default_factory=list)
     looked_at: SqliteStore | None = None
 
@@ -192,7 +194,7 @@ class Yard:
 
     async def store(self) -> SqliteStore:
         """The store, as commands see it."""
-        self.looked_at = self.looked_at or await SqliteStore.open(self.folder / "receiver.db", "command")
+        self.looked_at = self.looked_at or await SqliteStore.open(self.folder / self.database, "command")
         return self.looked_at
 
     async def counters(self, handler: str) -> HandlerStats:
