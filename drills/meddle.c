@@ -22,8 +22,9 @@
 #include <unistd.h>
 
 enum { SEQUENCE, RECORDING, FSYNC_ERRNO, FSYNC_FAILURES, WRITE_ERRNO, WRITE_FAILURES, FSYNC_DELAY, CLOCK_OFFSET,
-       DIE_AT, DIE_HOW, DNS, FILES, DIE_PID, FSYNCS, WRITES, FIELDS = 64 };
+       DIE_AT, DIE_HOW, DNS, FILES, DIE_PID, FSYNCS, WRITES, DIE_ON, FIELDS = 64 };
 enum { BEFORE, HALFWAY, AFTER };
+enum { A_WRITE = 1, AN_FSYNC = 2 };
 /* Kinds of files, as bits of FILES; 0 there means all. */
 enum { LOG = 1, LOG_WAL = 2, DISPATCH = 4, DISPATCH_WAL = 8, OTHER = 16, FOLDER = 32 };
 
@@ -79,9 +80,13 @@ static void note(int64_t sequence, char what, const char *path, int64_t offset, 
     if (writev(record, parts, 3) < 0) abort();
 }
 
-static void die_if(int64_t sequence, int how) {
-    if (control[DIE_AT] && sequence >= control[DIE_AT] && control[DIE_HOW] == how
-        && (!control[DIE_PID] || control[DIE_PID] == getpid())) {
+static int dies(int64_t sequence, int on, int how) {
+    return control[DIE_AT] && sequence >= control[DIE_AT] && control[DIE_HOW] == how
+        && (!control[DIE_ON] || control[DIE_ON] == on) && (!control[DIE_PID] || control[DIE_PID] == getpid());
+}
+
+static void die_if(int64_t sequence, int on, int how) {
+    if (dies(sequence, on, how)) {
         control[DIE_AT] = 0;
         kill(getpid(), SIGKILL);
         for (;;) pause();
@@ -108,12 +113,20 @@ static void opened(int fd, const char *path, int flags) {
     if ((flags & O_CREAT) && concerned(whole)) note(next(), 'C', whole, 0, "", 0);
 }
 
+/* As on a file system that was remounted read-only: what exists cannot be opened for writing. */
+static int is_read_only(const char *path, int flags) {
+    if (!control || control[WRITE_ERRNO] != EROFS || !control[WRITE_FAILURES] || !(flags & (O_WRONLY | O_RDWR))) return 0;
+    char whole[PATH_MAX];
+    return realpath(path, whole) && !strncmp(whole, folder, strlen(folder)) && concerned(whole);
+}
+
 #define OPEN(name)                                                                   \
     int name(const char *path, int flags, ...) {                                     \
         mode_t mode = 0;                                                             \
         if (flags & (O_CREAT | O_TMPFILE)) {                                         \
             va_list more; va_start(more, flags); mode = va_arg(more, mode_t); va_end(more); \
         }                                                                            \
+        if (is_read_only(path, flags)) { errno = EROFS; return -1; }                 \
         int fd = REAL(name)(path, flags, mode);                                      \
         int saved = errno; opened(fd, path, flags); errno = saved;                   \
         return fd;                                                                   \
@@ -132,15 +145,15 @@ static ssize_t write_at(ssize_t (*real)(int, const void *, size_t, off_t), int f
     if (!path || !concerned(path)) return real(fd, data, size, offset);
     int64_t sequence = next();
     __atomic_add_fetch(&control[WRITES], 1, __ATOMIC_SEQ_CST);
-    die_if(sequence, BEFORE);
+    die_if(sequence, A_WRITE, BEFORE);
     if (fails(WRITE_FAILURES)) { errno = (int)control[WRITE_ERRNO]; return -1; }
-    if (control[DIE_AT] && control[DIE_HOW] == HALFWAY && sequence >= control[DIE_AT]) {
+    if (dies(sequence, A_WRITE, HALFWAY)) {
         if (real(fd, data, size / 2, offset) < 0) abort();
-        die_if(sequence, HALFWAY);
+        die_if(sequence, A_WRITE, HALFWAY);
     }
     note(sequence, 'W', path, offset, data, size);
     ssize_t written = real(fd, data, size, offset);
-    die_if(sequence, AFTER);
+    die_if(sequence, A_WRITE, AFTER);
     return written;
 }
 
@@ -166,14 +179,14 @@ static int flush(int (*real)(int), int fd) {
     if (!path || !concerned(path)) return real(fd);
     int64_t sequence = next();
     __atomic_add_fetch(&control[FSYNCS], 1, __ATOMIC_SEQ_CST);
-    die_if(sequence, BEFORE);
+    die_if(sequence, AN_FSYNC, BEFORE);
     note(sequence, 'F', path, 0, "", 0);
     if (control[FSYNC_DELAY]) usleep((useconds_t)control[FSYNC_DELAY]);
     if (fails(FSYNC_FAILURES)) { errno = (int)control[FSYNC_ERRNO]; return -1; }
-    die_if(sequence, HALFWAY);
+    die_if(sequence, AN_FSYNC, HALFWAY);
     int result = real(fd);
     if (!result) note(next(), 'f', path, sequence, "", 0);
-    die_if(sequence, AFTER);
+    die_if(sequence, AN_FSYNC, AFTER);
     return result;
 }
 int fsync(int fd) { return flush(REAL(fsync), fd); }

@@ -14,11 +14,12 @@ from drills.verdict import CannotRun
 SOURCE = Path(__file__).with_name("meddle.c")
 FIELDS = (
     *("sequence", "recording", "fsync_errno", "fsync_failures", "write_errno", "write_failures", "fsync_delay"),
-    *("clock_offset", "die_at", "die_how", "dns", "files", "die_pid", "fsyncs", "writes"),
+    *("clock_offset", "die_at", "die_how", "dns", "files", "die_pid", "fsyncs", "writes", "die_on"),
 )
 """In the order of meddle.c. Delays and offsets are microseconds; failures count down, -1 is for ever."""
 SIZE = 64 * 8
 BEFORE, HALFWAY, AFTER = range(3)
+A_WRITE, AN_FSYNC = 1, 2
 LOG, LOG_WAL, DISPATCH, DISPATCH_WAL, OTHER, FOLDER = (1 << bit for bit in range(6))
 DNS_FAILS, DNS_HANGS = 1, 2
 
@@ -27,7 +28,8 @@ class Meddler:
     """Meddles with all processes that are given its `env`. Each field of FIELDS can be read and set as an attribute.
 
     `die_at` is the operation (by `sequence`) at which the process that makes it ends itself by SIGKILL, `die_how` says
-    whether before, halfway through or after it. `files` limits everything to some kinds of files.
+    whether before, halfway through or after it, `die_on` whether it has to be a write or an fsync. `files` limits
+    everything to some kinds of files.
     """
 
     def __init__(self, folder: Path, *, record: Path | None = None) -> None:
