@@ -7,6 +7,7 @@ from typing import Any
 
 from receiver import cli, serving
 from receiver.store.base import Recorded
+from receiver.store.sqlite import files
 from receiver.store.sqlite.log import LogWriter
 
 FAULTS: dict[str, Callable[[], None]] = {}
@@ -30,6 +31,18 @@ def acknowledges_before_commit() -> None:
         return Recorded("stored", tuple(event.id for event in events))
 
     LogWriter.record = at_once  # type: ignore[method-assign, assignment]
+
+
+@fault
+def synchronous_off() -> None:
+    """The log is never flushed."""
+    files.SYNCHRONOUS["log"] = ("OFF", 0)
+
+
+@fault
+def synchronous_normal() -> None:
+    """The log is flushed at checkpoints only."""
+    files.SYNCHRONOUS["log"] = ("NORMAL", 1)
 
 
 def main() -> None:

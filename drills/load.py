@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from random import Random
@@ -30,6 +30,10 @@ class Load:
         """Answers that must not be: neither 200 nor 503, a 200 of the wrong kind, a 503 without Retry-After."""
         self.broken = 0
         """Requests to which there was no answer."""
+        self.moment: Callable[[], int] = int
+        """What `read_at` is read from."""
+        self.read_at: dict[str, int] = {}
+        """Message → the moment at which its first 200 had been read."""
         self._random = Random(seed)
         self._connections, self._repeats, self._rate = connections, repeats, rate
         self._name = f"{seed:x}-{self._random.getrandbits(32):x}"
@@ -117,6 +121,7 @@ class Load:
         self.times.append(asyncio.get_running_loop().time() - began)
         self.statuses[status] += 1
         if status == 200 and outcome in ("stored", "duplicate"):
+            self.read_at.setdefault(message, self.moment())
             self.sent[message] = self.sent[message] or outcome
         elif status == 503 and outcome:
             await asyncio.sleep(NOBODY)
