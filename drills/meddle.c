@@ -62,8 +62,13 @@ static int64_t kind(const char *path) {
     return OTHER;
 }
 
+/* While it is recorded, only the database files and their folder. */
+static int is_recorded(const char *path) {
+    return !strcmp(path, folder) || kind(path) != OTHER || ends(path, ".db-journal");
+}
+
 static int concerned(const char *path) {
-    if (!control || ends(path, "-shm") || (control[RECORDING] && strcmp(path, folder) && kind(path) == OTHER)) return 0;
+    if (!control || ends(path, "-shm") || (control[RECORDING] && !is_recorded(path))) return 0;
     return !control[FILES] || (control[FILES] & (strcmp(path, folder) ? kind(path) : FOLDER));
 }
 
