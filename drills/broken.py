@@ -6,9 +6,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from receiver import cli, serving
-from receiver.store.base import Recorded
-from receiver.store.sqlite import files
+from receiver.dispatch import judge
+from receiver.perform import Result
+from receiver.store import migrate
+from receiver.store.base import Done, Outcome, Recorded
+from receiver.store.sqlite import files, lanes
+from receiver.store.sqlite.lanes import is_set
 from receiver.store.sqlite.log import LogWriter
+from receiver.store.sqlite.plan import Planner
 
 FAULTS: dict[str, Callable[[], None]] = {}
 
@@ -43,6 +48,56 @@ def synchronous_off() -> None:
 def synchronous_normal() -> None:
     """The log is flushed at checkpoints only."""
     files.SYNCHRONOUS["log"] = ("NORMAL", 1)
+
+
+@fault
+def moves_a_cursor_early() -> None:
+    """What is claimed counts as done before the handler returned: after a crash nothing is repeated."""
+    outcome = judge.outcome  # type: ignore[attr-defined]
+
+    def done_where_it_ended(result: Result, *given: Any) -> Outcome:
+        decided: Outcome = Done() if result.verdict == "interrupted" else outcome(result, *given)
+        return decided
+
+    def let_go(at: Any, owner: str, _now: Any) -> int:
+        for claim, handler, _, count, settled, _ in at.dispatch.execute("SELECT * FROM claims").fetchall():
+            lanes.add(at, handler, done=sum(not is_set(settled, bit) for bit in range(count)))
+            at.dispatch.execute("DELETE FROM claims WHERE claim = ?", (claim,))
+        running = "FROM exceptions WHERE state IN ('running', 'alone') AND owner <> ?"
+        for (handler,) in at.dispatch.execute(f"SELECT handler {running}", (owner,)).fetchall():
+            lanes.add(at, handler, done=1)
+        at.dispatch.execute(f"DELETE {running}", (owner,))
+        return 0
+
+    judge.outcome = done_where_it_ended  # type: ignore[attr-defined, assignment]
+    lanes.take_over = let_go  # type: ignore[assignment]
+
+
+@fault
+def forgets_exceptions() -> None:
+    """An attempt that failed, or was interrupted, is written as done."""
+    judge.outcome = lambda result, *_: Done(result.answer)  # type: ignore[attr-defined]
+
+
+@fault
+def looks_first() -> None:
+    """What is a repetition is looked up, with no unique key behind it: two at the same moment are both stored."""
+    read, draw, append = migrate._read, LogWriter._draw, Planner._append
+
+    def without_key(name: str, sql: str) -> migrate.Migration:
+        index = "CREATE INDEX looked ON events (key);\n" if "BLOB UNIQUE" in sql else ""
+        return read(name, sql.replace("BLOB UNIQUE", "BLOB") + index)
+
+    def looking(self: LogWriter, *given: Any, **options: Any) -> Any:
+        self._look_first = True
+        return draw(self, *given, **options)
+
+    def forgetting(self: Planner, event: Any, key: Any) -> Any:
+        first = append(self, event, key)
+        self._keys.pop(key and key.key, None)
+        return first
+
+    migrate._read, LogWriter._draw, Planner._append = without_key, looking, forgetting  # type: ignore[method-assign]
 
 
 def main() -> None:

@@ -15,7 +15,10 @@ LATE = 10.0
 
 
 class Load:
-    """Sends Spryng reports. `sent` has every message with its outcome, "" where it was never answered 200."""
+    """Sends Spryng reports. `sent` has every message with its outcome, "" where it was never answered 200.
+
+    The last digit of a message is that of its recipient, so that filters can choose a tenth.
+    """
 
     def __init__(self, seed: int, *, connections: int = 8, repeats: float = 0.05, rate: float = 0.0) -> None:
         """`repeats` is the share that is sent a second time, at once, on another connection: two at the same moment.
@@ -26,6 +29,8 @@ class Load:
         self.times: list[float] = []
         """Seconds to each answer."""
         self.statuses: Counter[int] = Counter()
+        self.answered_at = 0.0
+        """When the newest 200 came, by the loop's clock."""
         self.wrong: list[str] = []
         """Answers that must not be: neither 200 nor 503, a 200 of the wrong kind, a 503 without Retry-After."""
         self.broken = 0
@@ -38,7 +43,7 @@ class Load:
         self._connections, self._repeats, self._rate = connections, repeats, rate
         self._name = f"{seed:x}-{self._random.getrandbits(32):x}"
         self._at: dict[str, str] = {}
-        self._again: list[str] = []
+        self._unanswered: set[str] = set()
         self._stop = asyncio.Event()
 
     @property
@@ -49,7 +54,7 @@ class Load:
     @property
     def unanswered(self) -> set[str]:
         """Messages that a provider would send again."""
-        return {message for message, outcome in self.sent.items() if not outcome}
+        return set(self._unanswered)
 
     def quantile(self, share: float) -> float:
         """Seconds within which this share of the answers came."""
@@ -69,9 +74,10 @@ class Load:
             await asyncio.gather(*lines)
 
     async def repeat(self, url: str, *, within: float = 30.0, connections: int = 1) -> None:
-        """Send again what was not answered 200, until all is. Raises TimeoutError."""
+        """Send again what was not answered 200 until now, until it is. Raises TimeoutError."""
+        wanted = self.unanswered
         async with asyncio.timeout(within):
-            while waiting := sorted(self.unanswered):
+            while waiting := sorted(wanted & self._unanswered):
                 parts = [waiting[start::connections] for start in range(connections)]
                 await asyncio.gather(*(self._send_again(url, part) for part in parts))
                 await asyncio.sleep(NOBODY)
@@ -82,12 +88,14 @@ class Load:
                 await self._tell(line, message)
 
     async def _send_on(self, url: str) -> None:
-        """One connection's work."""
-        async with _Line(url) as line:
+        """One connection's work, and that of the one beside it for repeats."""
+        async with _Line(url) as line, _Line(url) as beside:
             while not self._stop.is_set():
                 if self._rate and not await self._is_time():
                     return
-                await self._tell(line, self._next())
+                message = self._next()
+                lines = [line, beside] if self._random.random() < self._repeats else [line]
+                await asyncio.gather(*(self._tell(each, message) for each in lines))
 
     async def _is_time(self) -> bool:
         """Wait for the next fixed moment; False where the load ended first."""
@@ -99,13 +107,10 @@ class Load:
         return not self._stop.is_set()
 
     def _next(self) -> str:
-        if self._again:
-            return self._again.pop()
         message = f"{self._name}-{len(self.sent)}"
         self.sent[message] = ""
+        self._unanswered.add(message)
         self._at[message] = datetime.now(UTC).strftime("%Y%m%d%H%M%S")
-        if self._random.random() < self._repeats:
-            self._again.append(message)
         return message
 
     async def _tell(self, line: "_Line", message: str) -> None:
@@ -123,6 +128,8 @@ class Load:
         if status == 200 and outcome in ("stored", "duplicate"):
             self.read_at.setdefault(message, self.moment())
             self.sent[message] = self.sent[message] or outcome
+            self._unanswered.discard(message)
+            self.answered_at = asyncio.get_running_loop().time()
         elif status == 503 and outcome:
             await asyncio.sleep(NOBODY)
         else:
@@ -166,4 +173,4 @@ class _Line:
 
 def _report(message: str, at: str) -> str:
     """The same for every repetition: the provider's time is a part of the report's identity."""
-    return f"/in/spryng/dlr?ID={message}&RECIPIENT=31612345678&STATUS=10&OPERATOR_STATUS_AT={at}"
+    return f"/in/spryng/dlr?ID={message}&RECIPIENT=3161234567{message[-1]}&STATUS=10&OPERATOR_STATUS_AT={at}"
