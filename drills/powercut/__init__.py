@@ -11,6 +11,8 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from random import Random
 
+import click
+
 from drills.powercut import tape
 from drills.powercut.disk import MODELS
 from drills.powercut.looking import LAWS, Cut, Finding, inspect
@@ -24,13 +26,21 @@ CUTS_A_RESTART = 500
 FEWEST_RESTARTS = 2
 
 
+def models_of(names: str) -> list[str]:
+    """The models of a list with commas; all where it is empty. Raises BadParameter for one that is not known."""
+    chosen = [name.strip() for name in names.split(",")] if names else list(MODELS)
+    if unknown := set(chosen) - set(MODELS):
+        raise click.BadParameter(f"no model {min(unknown)}; known: {', '.join(MODELS)}")
+    return chosen
+
+
 async def drill(
-    seed: int,
     *,
+    seed: int,
     cuts: int,
-    models: Sequence[str] = tuple(MODELS),
     seconds: float,
     within: float,
+    models: Sequence[str] = tuple(MODELS),
     restarts: int | None = None,
     broken: str = "",
 ) -> Verdict:

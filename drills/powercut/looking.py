@@ -76,7 +76,7 @@ def _look(recording: Recording, cut: Cut, log: Path) -> Iterator[tuple[str, str]
             yield from _damages(at)
             yield from _laws(at, recording, cut)
     except (ReceiverError, sqlite3.Error) as fault:
-        yield CORRUPT, str(fault)
+        yield CORRUPT, str(fault).replace(f"{log.parent}/", "")
 
 
 def _damages(at: Connections) -> Iterator[tuple[str, str]]:
