@@ -29,5 +29,60 @@ def run(drill: Callable[[], Coroutine[Any, Any, Verdict]], *, as_json: bool) -> 
     sys.exit(0 if verdict.passed else 1)
 
 
+@drills.command()
+@click.option("--seed", default=1, show_default=True)
+@click.option("--kills", default=12, show_default=True, help="Rounds; the long run has 1000.")
+@click.option("--rate", default=120.0, show_default=True, help="Messages a second; 0: as fast as they are answered.")
+@click.option("--repeats", default=0.1, show_default=True, help="The share that comes twice at the same moment.")
+@click.option("--ready", default=2.0, show_default=True, help="Seconds from a start to the first 200.")
+@click.option("--for", "within", default=3600.0, show_default=True, help="Seconds until no more kills are begun.")
+@click.option("--victims", multiple=True, type=click.Choice(["serve", "dispatch", "worker", "group"]))
+@click.option("--at", default="", type=click.Choice(["", "random", "write", "fsync"]), help="Only at such moments.")
+@click.option("--broken", default="", help="A receiver of drills.broken; then it has to fail.")
+@click.option("--json", "as_json", is_flag=True)
+def kill(as_json: bool, **plan: Any) -> None:  # noqa: FBT001
+    """kill -9 for serve, dispatch, a worker or all of them, again and again, under load, on one store."""
+    from drills.kill import Plan, kill_drill
+
+    run(lambda: kill_drill(Plan(**plan)), as_json=as_json)
+
+
+@drills.command()
+@click.option("--seed", default=1, show_default=True)
+@click.option("--only", multiple=True, metavar="NAME", help="One fault; to be repeated. --list names them.")
+@click.option("--all", "everything", is_flag=True, help="All faults, not the short run.")
+@click.option("--list", "listed", is_flag=True, help="Only name the faults; those with * are in the short run.")
+@click.option("--stops", default=5, show_default=True, help="Of dispatch-stopped; the long run has 100.")
+@click.option("--for", "seconds", default=3600.0, show_default=True, help="Seconds until no more faults are begun.")
+@click.option("--broken", default="", help="A receiver of drills.broken; then it has to fail.")
+@click.option("--json", "as_json", is_flag=True)
+def faults(only: tuple[str, ...], *, everything: bool, listed: bool, as_json: bool, **plan: Any) -> None:
+    """A full disk, a broken one, a clock that jumps and all else that breaks around a receiver under load."""
+    from drills.faults.drill import chosen, drill, told
+
+    if listed:
+        click.echo(told())
+        return
+    names = chosen(only, everything=everything)
+    run(lambda: drill(names=names, **plan), as_json=as_json)
+
+
+@drills.command()
+@click.option("--seed", default=1, show_default=True)
+@click.option("--cuts", default=300, show_default=True, help="Power cuts; the long run has 10000.")
+@click.option("--models", default="", metavar="NAMES", help="What survives, with commas between; all, where not given.")
+@click.option("--seconds", default=3.0, show_default=True, help="Of load, which the cuts are made into.")
+@click.option("--restarts", type=int, help="Cuts behind which a whole receiver is started; 1 of 500, at least 2.")
+@click.option("--for", "within", default=3600.0, show_default=True, help="Seconds until no more cuts are made.")
+@click.option("--broken", default="", help="A receiver of drills.broken; then it has to fail.")
+@click.option("--json", "as_json", is_flag=True)
+def powercut(models: str, *, as_json: bool, **plan: Any) -> None:
+    """Record what a receiver does to its files under load, and look at the disk had the power gone at any operation."""
+    from drills.powercut import drill, models_of
+
+    chosen = models_of(models)
+    run(lambda: drill(models=chosen, **plan), as_json=as_json)
+
+
 if __name__ == "__main__":
     drills()

@@ -19,6 +19,8 @@ class Verdict:
     seed: int
     figures: dict[str, Any] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
+    rows: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Figures of each of several things, shown as a table."""
 
     @property
     def passed(self) -> bool:
@@ -39,6 +41,7 @@ class Verdict:
         width = max(map(len, self.figures), default=0)
         lines = [f"{self.drill} drill, seed {self.seed}"]
         lines += [f"  {name:<{width}}  {_written(figure)}" for name, figure in self.figures.items()]
+        lines += _table(self.rows)
         lines += [f"  ✗ {fault}" for fault in self.faults[:MOST_FAULTS_SHOWN]]
         if len(self.faults) > MOST_FAULTS_SHOWN:
             lines.append(f"  … and {len(self.faults) - MOST_FAULTS_SHOWN} more")
@@ -48,7 +51,16 @@ class Verdict:
     def to_json(self) -> str:
         """One line for machines."""
         facts = {"drill": self.drill, "seed": self.seed, "passed": self.passed}
-        return json.dumps({**facts, **self.figures, "faults": self.faults})
+        rows = {"rows": self.rows} if self.rows else {}
+        return json.dumps({**facts, **self.figures, **rows, "faults": self.faults})
+
+
+def _table(rows: dict[str, dict[str, Any]]) -> list[str]:
+    names = list(dict.fromkeys(name for row in rows.values() for name in row))
+    cells = [["", *names], *([key, *(str(row.get(name, "")) for name in names)] for key, row in rows.items())]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)] if rows else []
+    shown = [[f"{cell:>{width}}" for cell, width in zip(line, widths, strict=True)] for line in cells if rows]
+    return ["  " + "  ".join([f"{key.strip():<{widths[0]}}", *rest]) for key, *rest in shown]
 
 
 def _written(figure: Any) -> str:

@@ -1,0 +1,228 @@
+"""A receiver under load with eyes on it: its answers, its readiness, its log, its handlers, and what it has on disk."""
+
+import asyncio
+import re
+import sqlite3
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing, suppress
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from drills.faults.ready import Readiness, free_port
+from drills.load import Load
+from drills.meddle import Meddler
+from drills.verdict import Verdict
+from drills.waiting import is_running, until
+from drills.yard import PATIENCE, Command, Yard
+
+RATE = 120.0
+"""Reports a second: less than the slow handler can take, so that nothing piles up."""
+HEALED_WITHIN, GIVEN_UP = 5.0, 15.0
+"""Seconds that it may take, and after which nobody waits for it any more."""
+MOST_LINES = 25.0
+"""Lines of the log a second that a fault may cost."""
+MOST_AHEAD = 1024
+"""Events that a dispatch process may have in hand when it ends: what is repeated after it."""
+DATABASE = "disk/receiver.db"
+TABLES = (
+    f'[store]\nurl = "sqlite:///{DATABASE}"\n',
+    '[plugins]\ndirectory = "handlers.d"\n',
+    '[handlers.own]\nuse = "own"\nconcurrency = 16\nretries = ["1s", "1s", "1s", "1s"]\n',
+    '[handlers.audit]\nuse = "log"\nfile = "audit.log"\n',
+)
+OWN = """
+import asyncio
+from zlib import crc32
+from receiver import Retry
+
+async def handle(event, attempt):
+    await asyncio.sleep(0.05)
+    if attempt.number == 1 and crc32(event.message_id.encode()) % 5 == 0:
+        raise Retry("now and then it fails", after=1)
+    with open("own.txt", "a") as ledger:
+        print(event.message_id, file=ledger, flush=True)
+"""
+"""Takes its time, fails at one of five events, and writes down what it has done where no fault reaches."""
+
+
+class Scene:
+    """One fault's receiver. What must not be goes into `verdict`, what was seen into `row`."""
+
+    def __init__(self, name: str, yard: Yard, meddler: Meddler, verdict: Verdict, seed: int) -> None:
+        self.name, self.yard, self.meddler, self.verdict, self.seed = name, yard, meddler, verdict, seed
+        self.random = Random(f"{seed} {name}")
+        self.load = Load(self.random.getrandbits(32), connections=16, rate=RATE)
+        self.row: dict[str, Any] = {}
+        self.serve: Command
+        self.ready: Readiness
+        self.disk = yard.folder / "disk"
+        self.stops = 0
+        """How often the handlers' process is to be stopped."""
+        self.deaths = 0
+        """How often a dispatch process was ended on purpose."""
+
+    def must(self, true: object, fault: str) -> None:
+        """Note a fault where something that must be true is not."""
+        self.verdict.must(true, f"{self.name}: {fault}")
+
+    def note(self, fault: str) -> None:
+        """Note a fault."""
+        self.must((), fault)
+
+    @property
+    def database(self) -> Path:
+        """The log."""
+        return self.yard.folder / DATABASE
+
+    def configure(self, *tables: str) -> None:
+        """The handlers of every fault, and these."""
+        self.yard.configure(*TABLES, *tables)
+        self.yard.drop_in("own", OWN)
+
+    async def start(self, *tables: str) -> None:
+        """A receiver that is ready, and was asked so."""
+        self.configure(*tables)
+        self.serve = await self.yard.serve(**self.env())
+
+    def env(self) -> dict[str, str]:
+        """The environment in which the receiver is meddled with; its addresses are the same for all of the fault."""
+        if not hasattr(self, "ready"):
+            self.ready, self._port = Readiness(free_port()), free_port()
+        listen = {"CALLBACKS": self._port, "ADMIN": self.ready.port}
+        return {
+            **self.meddler.env,
+            "RECEIVER_SERVER__LISTEN": f"127.0.0.1:{listen['CALLBACKS']}",
+            "RECEIVER_SERVER__ADMIN_LISTEN": f"127.0.0.1:{listen['ADMIN']}",
+        }
+
+    @property
+    def url(self) -> str:
+        """Where callbacks arrive."""
+        return f"http://127.0.0.1:{self._port}"
+
+    @asynccontextmanager
+    async def under_load(self) -> AsyncIterator[None]:
+        """Reports keep coming and somebody asks whether it is ready; it begins when the first ones are answered."""
+        async with self.load.running(self.url), self.ready.watched():
+            await self.answers(20)
+            yield
+
+    async def answers(self, count: int = 1, *, status: int = 200, within: float = PATIENCE) -> None:
+        """Wait for so many more answers of this kind."""
+        wanted = self.load.statuses[status] + count
+        await until(lambda: self.load.statuses[status] >= wanted, within=within)
+
+    @asynccontextmanager
+    async def trouble(self, *, named: str = "", red: bool = True, refused: bool = True) -> AsyncIterator[None]:
+        """The block is the fault. It must be seen (`named` in the log, `red` in /readyz), and heal when it is over.
+
+        Without `refused` no answer may be anything but 200.
+        """
+        clock = asyncio.get_running_loop().time
+        before, lines, slow, began = self.load.statuses.copy(), len(self.serve.log), len(self.load.times), clock()
+        yield
+        ended = clock()
+        await self._heals(ended)
+        took = clock() - began
+        seen = self.load.statuses - before
+        said = self.serve.log[lines:]
+        self.row |= {"200": seen[200], "503": seen[503], "slowest": round(max(self.load.times[slow:], default=0), 2)}
+        self.row |= {"log/s": round(len(said) / took, 1)}
+        self.must(len(said) / took <= MOST_LINES, f"{len(said)} lines in the log in {took:.1f} s")
+        if not refused:
+            self.must(not seen[503], f"{seen[503]} answers were 503, though nothing stood in the way of storing")
+        if named:
+            self.must(any(re.search(named, str(line)) for line in said), f"no line of the log names it (/{named}/)")
+        if red:
+            self._was_red(began, ended, named)
+
+    def _was_red(self, began: float, ended: float, named: str) -> None:
+        red = [look for look in self.ready.looks if began <= look.at <= ended + 0.5 and not look.ready]
+        self.must(red, f"/readyz stayed green for all of {ended - began:.1f} s")
+        if red:
+            self.row["red after"] = round(red[0].at - began, 2)
+            self.must(any(re.search(named, look.reasons) for look in red), f"/readyz gave no reason like /{named}/")
+
+    async def _heals(self, ended: float) -> None:
+        """Green and answered 200 again within the promise; how long it took."""
+        clock = asyncio.get_running_loop().time
+        already = self.load.statuses[200]
+
+        def is_well() -> bool:
+            look = self.ready.looks[-1] if self.ready.looks else None
+            return bool(look and look.at > ended and look.ready and self.load.statuses[200] > already)
+
+        with suppress(AssertionError):
+            await until(is_well, within=GIVEN_UP)
+        healed = clock() - ended
+        self.row["healed"] = round(healed, 2)
+        why = self.ready.looks[-1].reasons if self.ready.looks else "no answer"
+        self.must(healed <= HEALED_WITHIN, f"well again only {healed:.1f} s after the end of it ({why})")
+
+    async def prove(self, *, rests: Callable[[str], bool] = lambda _message: True) -> None:
+        """kill -9 everything, start again: what was answered 200 is there, once; each handler gets each event."""
+        self._answers_were_right()
+        repeats = self._repeats()
+        self.row["repeats"] = sum(repeats.values())
+        restarts = len(self.serve.said("child_started", child="dispatch")) - 1 - self.deaths
+        self.must(restarts <= 1, f"the dispatch process was started {restarts} times more")
+        self.must(
+            self.row["repeats"] <= MOST_AHEAD * (restarts + self.deaths),
+            f"{self.row['repeats']} deliveries were repeated, one of them {max(repeats.values(), default=0)} times",
+        )
+        await self.serve.kill(*self.serve.family)
+        await self.serve.is_gone()
+        self._is_stored(rests)
+        self.meddler.calm()
+        self.serve = await self.yard.serve(**self.env())
+        await self.reach_all()
+
+    async def reach_all(self) -> None:
+        """Every stored event reaches every handler; the counters add up."""
+        for handler in ("own", "audit"):
+            counters = await self.yard.settled(handler)
+            self.must(not counters.dead, f"{counters.dead} dead letters at {handler}")
+        missing = messages(self.database).keys() - self.delivered().keys()
+        self.must(
+            not missing, f"{len(missing)} stored events never reached a handler, such as {min(missing, default='')}"
+        )
+
+    def _answers_were_right(self) -> None:
+        for wrong in self.load.wrong:
+            self.note(wrong)
+        self.must(not self.load.broken, f"{self.load.broken} requests got no answer at all")
+        crashed = [line for line in self.serve.words.splitlines() if line.startswith("Traceback")]
+        self.must(not crashed, f"{len(crashed)} tracebacks in its log")
+
+    def _is_stored(self, rests: Callable[[str], bool]) -> None:
+        """By a look of our own, past the receiver's code."""
+        stored = messages(self.database)
+        lost = {message for message in self.load.acknowledged - stored.keys() if rests(message)}
+        twice = {message for message, count in stored.items() if count > 1}
+        self.must(
+            not lost,
+            f"{len(lost)} of {len(self.load.acknowledged)} acknowledged reports are lost: {min(lost, default='')}",
+        )
+        self.must(not twice, f"{len(twice)} reports are stored twice")
+
+    def delivered(self) -> Counter[str]:
+        """How often the slow handler finished each message."""
+        with suppress(FileNotFoundError):
+            return Counter((self.yard.folder / "own.txt").read_text().split())
+        return Counter()
+
+    def _repeats(self) -> Counter[str]:
+        return self.delivered() - Counter(self.delivered().keys())
+
+    def dispatch_pid(self) -> int:
+        """The dispatch process that runs now."""
+        pids = [line["pid"] for line in self.serve.said("child_started", child="dispatch")]
+        return int(next(pid for pid in reversed(pids) if is_running(pid)))
+
+
+def messages(database: Path) -> Counter[str]:
+    """Every message in the log and how often it is there."""
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as db:  # the journal stays as the kill left it
+        return Counter(row[0] for row in db.execute("SELECT message_id FROM events WHERE kind = 'dlr'"))
