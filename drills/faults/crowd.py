@@ -10,7 +10,7 @@ from drills.load import Load
 
 CROWD = 400
 """Connections: ten times as many as keep a receiver busy."""
-SECONDS = 4.0
+SECONDS = 2.0
 MOST_MEMORY = 200
 """MiB."""
 
@@ -41,7 +41,7 @@ async def recovery_storm(scene: Scene) -> None:
             scene.meddler.write_errno, scene.meddler.write_failures = errno.EIO, -1
             await scene.answers(1, status=503)
             async with crowd.running(scene.url):
-                await asyncio.sleep(SECONDS / 2)
+                await asyncio.sleep(SECONDS)
             scene.meddler.calm()
         refused, clock = len(crowd.unanswered), asyncio.get_running_loop().time
         began = clock()

@@ -130,13 +130,18 @@ async def corrupt_start(scene: Scene) -> None:
     """A damaged store: it refuses to start, says the cure, and changes nothing."""
     await _left_behind(scene)
     whole = scene.database.read_bytes()
-    newest = whole.rindex(b'"message_id":')
+    newest = whole.rindex(f'"message_id":"{_newest(scene.database)}'.encode())
     places = {"header": (0, 16), "schema": (100, 100), "newest page": (newest // PAGE * PAGE, PAGE), "row": (newest, 8)}
     for what, (at, size) in places.items():
         scene.database.write_bytes(whole[:at] + scene.random.randbytes(size) + whole[at + size :])
         await _refused(scene, EX_CONFIG, "backup", what)
     scene.database.write_bytes(whole)
     await _starts_again(scene)
+
+
+def _newest(database: Path) -> str:
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as db:
+        return str(db.execute("SELECT message_id FROM events ORDER BY position DESC").fetchone()[0])
 
 
 @fault()

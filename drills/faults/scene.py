@@ -38,7 +38,7 @@ from zlib import crc32
 from receiver import Retry
 
 async def handle(event, attempt):
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0.02)
     if attempt.number == 1 and crc32(event.message_id.encode()) % 5 == 0:
         raise Retry("now and then it fails", after=1)
     with open("own.txt", "a") as ledger:

@@ -20,10 +20,10 @@ STEPS = (5 * HOUR, 3 * DAY)
 STUCK = 12.0
 """Seconds after which what is to be tried again after one second is stuck."""
 NAMED = (
-    '[handlers.crm]\nuse = "forward"\nurl = "http://127.1:{port}/sms"\nallow_private = ["127.0.0.0/8"]\n'
+    '[handlers.crm]\nuse = "forward"\nurl = "http://crm.test:{port}/sms"\nallow_private = ["127.0.0.0/8"]\n'
     'timeout = "1s"\nretries = ["1s"]\n'
 )
-"""A target by a name that has to be asked for: `127.1` is none of the numeric forms that need no resolver."""
+"""A target by a name that has to be asked for: the Meddler knows it."""
 HALF = b"POST /in/spryng/mo HTTP/1.1\r\nHost: drill\r\nContent-Length: 100\r\n\r\nMSISDN="
 
 
