@@ -12,7 +12,9 @@ import structlog
 from receiver.backoff import Delays
 from receiver.supervise import exit_words
 
-STARTED, ENDED = "child_started", "child_ended"
+STARTED, ENDED, SILENT = "child_started", "child_ended", "child_silent"
+TICK = 1.0
+"""Seconds between two looks whether the child still speaks."""
 STEADY = timedelta(minutes=1)
 """Who ran this long is started again at once."""
 CONFIG_FAULT = 78
@@ -23,8 +25,8 @@ log = structlog.get_logger()
 class Child:
     """Starts a command again whenever it ends: at once, then after delays that double up to a minute.
 
-    The command is given a file descriptor, the lifeline: it reads the end of file when we are gone, and writes
-    anything when it is ready.
+    The command is given a file descriptor, the lifeline: it reads the end of file when we are gone. It writes lines:
+    `ready` once, and where `silence` is given anything at all more often than that, or it is killed as stuck.
     """
 
     def __init__(
@@ -34,13 +36,19 @@ class Child:
         *,
         delays: Delays | None = None,
         steady: timedelta = STEADY,
+        silence: timedelta | None = None,
+        heard: Callable[[str], None] = lambda _line: None,
     ) -> None:
+        """`heard` is given each line that is not `ready`."""
         self.pid = 0
         """0 while it does not run."""
         self.ready = asyncio.Event()
         """Set when it said for the first time that it is ready."""
         self._name, self._command = name, command
         self._delays, self._steady = delays or Delays(), steady
+        self._patience = int(silence.total_seconds() / TICK) if silence else None
+        self._silent = 0
+        self._heard = heard
         self._stopping = asyncio.Event()
         self._process: asyncio.subprocess.Process | None = None
         self._first = True
@@ -80,8 +88,12 @@ class Child:
             await process.wait()
 
     def _hear(self, ours: socket.socket) -> None:
-        if ours.recv(64):
-            self.ready.set()
+        self._silent = 0
+        for line in ours.recv(65536).decode("utf-8", "replace").splitlines():
+            if line == "ready":
+                self.ready.set()
+            else:
+                self._heard(line)
 
     async def _live(self, lifeline: int) -> int:
         began = asyncio.get_running_loop().time()
@@ -92,13 +104,27 @@ class Child:
         log.info(STARTED, child=self._name, pid=self.pid)
         if self._stopping.is_set():
             self._process.send_signal(signal.SIGTERM)
-        status = await self._process.wait()
+        status = await self._watch(self._process)
         if not self._stopping.is_set():
             log.warning(ENDED, child=self._name, pid=self.pid, reason=exit_words(status))
         self.pid = 0
         if asyncio.get_running_loop().time() - began >= self._steady.total_seconds():
             self._delays.reset()
         return status
+
+    async def _watch(self, process: asyncio.subprocess.Process) -> int:
+        """Its exit status, when it has ended, by itself or because it was silent for too long."""
+        ended = asyncio.ensure_future(process.wait())
+        self._silent = 0
+        while not (await asyncio.wait({ended}, timeout=TICK))[0]:
+            self._silent += 1  # our own ticks: where we stood still ourselves, nothing is held against it
+            if self._patience and self._silent == self._patience:
+                log.error(
+                    SILENT, child=self._name, pid=self.pid, seconds=round(self._silent * TICK), note="it is ended"
+                )
+                with suppress(ProcessLookupError):
+                    process.kill()
+        return ended.result()
 
     async def _pause(self) -> None:
         with suppress(TimeoutError):

@@ -5,8 +5,10 @@ import contextlib
 import os
 import random
 import uuid
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from datetime import timedelta
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -18,13 +20,18 @@ from receiver.dispatch import Dispatcher
 from receiver.dispatch.hands import Hands, InProcess
 from receiver.errors import ConfigFault, HandlerStuck
 from receiver.notices import Notices, disk_of
+from receiver.patience import patiently
 from receiver.retention import Reserve, prune_hourly
-from receiver.serving import now
+from receiver.serving import UNSTORED, now
 from receiver.store.sqlite import SqliteStore
 from receiver.supervise import WorkerProcess, WorkerSpec
+from receiver.systemd import Systemd
 
 STUCK = "dispatch_stuck"
 EX_SOFTWARE = 70
+BEAT = 1.0
+"""Seconds between two signs of life for the process that started us."""
+OOM_SCORE = "250"
 
 log = structlog.get_logger()
 
@@ -38,53 +45,58 @@ class Dispatching:
         self._lifeline = lifeline
         self._log_keys = log_keys
         self._stop = asyncio.Event()
+        self._systemd = Systemd()
+        self._notices: Notices | None = None
 
     async def run(self) -> int:
         """Dispatch until stopped, or until who started us is gone. Raises ConfigFault, StoreTaken, StoreUnusable."""
         hands = self._all_hands()
-        store = await SqliteStore.open(self._settings.store.path, "dispatch", create=True)
+        _go_first()
+        store = SqliteStore(self._settings.store.path, "dispatch")
+        beside = [asyncio.create_task(work) for work in (self._beat(), self._stop_with_parent())]
         try:
+            if not await self._unless_stopped(patiently(partial(store.start, create=True))):
+                return 0
             return await self._dispatch(store, hands)
         except HandlerStuck as fault:
             log.error(STUCK, reason=str(fault))
             os._exit(EX_SOFTWARE)  # nothing else ends a call that ignores its cancellation
         finally:
+            for task in beside:
+                task.cancel()
             await store.close()
 
     def stop(self) -> None:
         """Claim nothing more, give what runs a moment, return from `run`."""
+        self._systemd.stopping()
         self._stop.set()
 
     async def _dispatch(self, store: SqliteStore, hands: Mapping[str, Hands]) -> int:
         owner = f"{os.uname().nodename}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
         dispatcher = Dispatcher(store, hands, owner=owner, clock=now, random=random.random)
-        watching = asyncio.create_task(self._stop_with_parent())
-        try:
-            if not await self._started(dispatcher, hands):
-                return 0
-            return await self._work(store, dispatcher, hands)
-        finally:
-            watching.cancel()
-
-    async def _started(self, dispatcher: Dispatcher, hands: Mapping[str, Hands]) -> bool:
-        """Start the handlers, and say so. False where we were stopped before: a handler may take its time to open."""
-        starting, stopped = asyncio.create_task(dispatcher.start()), asyncio.create_task(self._stop.wait())
-        await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        stopped.cancel()
-        if not starting.done():
-            starting.cancel()
-            await asyncio.wait({starting})
+        if not await self._unless_stopped(dispatcher.start()):  # a handler may take its time to open
             await asyncio.gather(*(each.stop() for each in hands.values()))
+            return 0
+        self._say("ready")
+        self._systemd.ready()
+        return await self._work(store, dispatcher, hands)
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Do it. False where we were stopped before it was done."""
+        working, stopped = asyncio.create_task(work), asyncio.create_task(self._stop.wait())
+        await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if not working.done():
+            working.cancel()
+            await asyncio.wait({working})
             return False
-        starting.result()
-        if self._lifeline is not None:
-            os.write(self._lifeline, b"ready\n")
+        working.result()
         return True
 
     async def _work(self, store: SqliteStore, dispatcher: Dispatcher, hands: Mapping[str, Hands]) -> int:
         """Dispatch until stopped, with what goes on beside it."""
         reserve = Reserve(self._settings.store.path, self._settings.store.reserve)
-        notices = Notices(
+        self._notices = Notices(
             store,
             clock=now,
             disk=lambda: disk_of(self._settings.store.path.parent),
@@ -93,7 +105,7 @@ class Dispatching:
         beside = [
             asyncio.create_task(work)
             for work in (
-                notices.run(),
+                self._notices.run(),
                 prune_hourly(store, self._settings.store.keep, reserve, clock=now, every=timedelta(hours=1)),
                 self._stop_when_told(dispatcher),
             )
@@ -106,6 +118,18 @@ class Dispatching:
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.gather(*beside)
         return 0
+
+    async def _beat(self) -> None:
+        """Show the process that started us that our loop turns, and whether a notice waits to be stored."""
+        while True:
+            unstored = self._notices.unstored if self._notices else ""
+            self._say(f"{UNSTORED} {unstored}" if unstored else "alive")
+            await asyncio.sleep(BEAT)
+
+    def _say(self, line: str) -> None:
+        if self._lifeline is not None:
+            with contextlib.suppress(OSError):  # who does not listen need not know
+                os.write(self._lifeline, f"{line}\n".encode())
 
     async def _stop_when_told(self, dispatcher: Dispatcher) -> None:
         await self._stop.wait()
@@ -146,3 +170,9 @@ class Dispatching:
                 log=self._log_keys,
             )
         )
+
+
+def _go_first() -> None:
+    """Where memory is short, end before the process that answers providers."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(OOM_SCORE, "ascii")

@@ -15,7 +15,8 @@ from receiver import numbers, units
 from receiver.dispatch.standing import HELD, PAUSED
 from receiver.errors import StoreUnavailable
 from receiver.events import Notice
-from receiver.store.base import HandlerStats, Stats, Store
+from receiver.store.base import Store
+from receiver.store.views import HandlerStats, Stats
 
 UNSTORED, WATCH_FAILED = "notice_unstored", "notices_failed"
 DOWN_AFTER = timedelta(minutes=5)
@@ -154,12 +155,12 @@ class Notices:
         self._patience, self._every = patience or {}, every
         self._after = {"down_after": down_after, "late_after": late_after}
         self._open: dict[tuple[str, str], Trouble] | None = None
-        self._unstored: set[tuple[str, str, str]] = set()
+        self._unstored: dict[tuple[str, str, str], str] = {}
 
     @property
-    def unstored(self) -> bool:
-        """Whether there is a notice that could not be stored."""
-        return bool(self._unstored)
+    def unstored(self) -> str:
+        """Why a notice could not be stored; empty where all are."""
+        return next(iter(self._unstored.values()), "")
 
     async def run(self) -> None:
         """Look, for ever."""
@@ -203,9 +204,9 @@ class Notices:
         except StoreUnavailable as fault:
             if key not in self._unstored:
                 log.error(UNSTORED, notice=notice.notice, about=notice.about, said=notice.text, reason=str(fault))
-            self._unstored.add(key)
+            self._unstored[key] = str(fault)
             return False
-        self._unstored.discard(key)
+        self._unstored.pop(key, None)
         return True
 
 

@@ -6,7 +6,8 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -17,13 +18,19 @@ from receiver.child import CONFIG_FAULT, Child
 from receiver.config import Settings
 from receiver.errors import StoreUnavailable
 from receiver.events import Notice
+from receiver.liveness import Liveness
 from receiver.notices import Refusals
+from receiver.patience import patiently
 from receiver.retention import Reserve, prune_hourly
 from receiver.store.sqlite import SqliteStore
+from receiver.systemd import Systemd
 
-READY, STOPPING, STOPPED, UNSTORED = "ready", "stopping", "stopped", "notice_unstored"
+READY, STOPPING, STOPPED, NOT_STORED = "ready", "stopping", "stopped", "notice_unstored"
+UNSTORED = "unstored"
+"""How a line of the dispatch process begins that says why it cannot store a notice."""
 QUIET_CHECK = 5.0  # seconds
 READY_PATIENCE = 15.0  # seconds that the handlers get before we say that we are ready all the same
+SILENCE = timedelta(seconds=20)  # without a sign of life the dispatch process is stuck
 
 log = structlog.get_logger()
 
@@ -48,70 +55,111 @@ class Serving:
         self.began = time.monotonic()
         self.addresses: dict[str, str] = {}
         """Where `callbacks` and `admin` are, as people write it."""
+        self.store = SqliteStore(settings.store.path, "receive")
         self._dispatch = dispatch
         self._on_ready = ready
         self._refusals = Refusals()
+        self._notices: list[Notice] = []
+        """What waits to be stored."""
+        self._systemd = Systemd()
         self._tasks: set[asyncio.Task[None]] = set()
         self._child: Child | None = None
         self._server: http.Server | None = None
+        self._listening = asyncio.Event()
+        self._bound: list[Path] = []
         self._stopping = False
-        self.store: SqliteStore
 
     async def run(self) -> int:
         """Serve until stopped. The exit status: 0, or 78 where the handlers' configuration is wrong.
 
-        Raises AddressTaken, StoreTaken, StoreUnusable, StoreUnavailable.
+        Raises AddressTaken, StoreTaken, StoreUnusable. A store that cannot take anything now is waited for, while
+        callbacks are answered 503.
         """
         sockets = self._bind()
+        self._app = App(self.settings, self.store, clock=now, refused=self._wrong_secret)
         try:
-            self.store = await SqliteStore.open(self.settings.store.path, "receive", create=True)
-            try:
-                return await self._serve(sockets)
-            finally:
-                await self.store.close()
-                log.info(STOPPED)
+            with contextlib.suppress(StoreUnavailable):
+                await self._open()
+            return 0 if self._stopping else await self._serve(sockets)
         finally:
+            await self.store.close()
             self._unbind(sockets)
+            log.info(STOPPED)
 
     def stop(self) -> None:
         """Take no more callbacks, finish what is begun, end the handlers, return from `run`."""
         log.info(STOPPING)
+        self._systemd.stopping()
         self._stopping = True
         if self._server:
             self._server.stop()
 
-    async def _serve(self, sockets: dict[str, socket.socket]) -> int:
-        settings = self.settings
-        await self.store.register(list(settings.handlers))
-        if self._stopping:
-            return 0
-        app = App(settings, self.store, clock=now, refused=self._wrong_secret)
-        if "admin" in sockets:
-            app.admin_is_at(_address(sockets["admin"]))
-        self._server = http.Server(app, ready=lambda: self._spawn(self._ready()))
-        reserve = Reserve(settings.store.path, settings.store.reserve)
-        self._spawn(prune_hourly(self.store, settings.store.keep, reserve, clock=now))
-        self._spawn(self._close_refusals())
-        handlers = asyncio.create_task(self._run_handlers())
+    async def _open(self) -> None:
+        """Open the store and give new handlers their place: the first callback is owed to them. May be tried again."""
         try:
-            await self._server.serve(list(sockets.values()))
+            await self.store.start(create=True)
+            await self.store.register(list(self.settings.handlers))
+        except StoreUnavailable as fault:
+            self._app.intake.closed = str(fault)
+            raise
+        self._app.intake.closed = ""
+
+    async def _serve(self, sockets: dict[str, socket.socket]) -> int:
+        if "admin" in sockets:
+            self._app.admin_is_at(_address(sockets["admin"]))
+        self._server = server = http.Server(self._app, ready=self._listening.set)
+        handlers = asyncio.create_task(self._run_handlers())
+        working = asyncio.create_task(self._work())
+        working.add_done_callback(lambda _: server.stop())
+        try:
+            await server.serve(list(sockets.values()))
         finally:
             if self._child:
                 await self._child.stop()
-            for task in self._tasks:
+            for task in (working, *self._tasks):
                 task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await working
         return await handlers
+
+    async def _work(self) -> None:
+        """What goes on beside the answers. Raises StoreTaken, StoreUnusable."""
+        await self._listening.wait()
+        self._systemd.ready()
+        self._spawn(self._liveness().run())
+        if self._app.intake.closed:
+            await patiently(self._open)
+        self._spawn(self._ready())
+        self._spawn(self._keep_refusals())
+        reserve = Reserve(self.settings.store.path, self.settings.store.reserve)
+        await prune_hourly(self.store, self.settings.store.keep, reserve, clock=now)
+
+    def _liveness(self) -> Liveness:
+        intake = self._app.intake
+        return Liveness(
+            self.store, self._systemd, clock=now, closed=lambda: intake.closed, stored_at=lambda: intake.stored_at
+        )
 
     async def _run_handlers(self) -> int:
         """Keep the dispatch process running. 78 where its first start found the configuration wrong."""
         if not self._dispatch:
             return 0
-        self._child = Child("dispatch", lambda lifeline: [*self._dispatch, "--lifeline", str(lifeline)])
+        self._child = Child(
+            "dispatch",
+            lambda lifeline: [*self._dispatch, "--lifeline", str(lifeline)],
+            silence=SILENCE,
+            heard=self._hear,
+        )
         status = await self._child.run()
         if status == CONFIG_FAULT and self._server and not self._server.should_exit:
             self._server.stop()
             return CONFIG_FAULT
         return 0
+
+    def _hear(self, line: str) -> None:
+        """A sign of life of the dispatch process, perhaps with why it cannot store a notice."""
+        what, _, why = line.partition(" ")
+        self._app.health.notice_faults["dispatch"] = why if what == UNSTORED else ""
 
     async def _ready(self) -> None:
         """Say that callbacks are taken, once the handlers have started too."""
@@ -122,19 +170,31 @@ class Serving:
 
     def _wrong_secret(self, source: str) -> None:
         if notice := self._refusals.wrong(source, now()):
-            self._spawn(self._notify(notice))
+            self._notices.append(notice)
+            self._spawn(self._store_notices())
 
-    async def _close_refusals(self) -> None:
+    async def _keep_refusals(self) -> None:
+        """Close what is over, and store what could not be stored before."""
         while True:
             await asyncio.sleep(QUIET_CHECK)
-            for notice in self._refusals.quiet(now()):
-                await self._notify(notice)
+            self._notices += self._refusals.quiet(now())
+            await self._store_notices()
 
-    async def _notify(self, notice: Notice) -> None:
-        try:
-            await self.store.notify(notice)
-        except StoreUnavailable as fault:
-            log.error(UNSTORED, notice=notice.notice, about=notice.about, said=notice.text, reason=str(fault))
+    async def _store_notices(self) -> None:
+        """Those that wait, in order; one that cannot be stored is logged once and waits on."""
+        faults = self._app.health.notice_faults
+        while self._notices:
+            notice = self._notices[0]
+            try:
+                await self.store.notify(notice)
+            except StoreUnavailable as fault:
+                if not faults.get("serve"):
+                    log.error(NOT_STORED, notice=notice.notice, about=notice.about, said=notice.text, reason=str(fault))
+                faults["serve"] = str(fault)
+                return
+            if notice in self._notices:
+                self._notices.remove(notice)
+        faults["serve"] = ""
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -147,6 +207,7 @@ class Serving:
         for name, listen in (("callbacks", self.settings.server.listen), ("admin", self.settings.server.admin_listen)):
             if name not in sockets and listen:
                 sockets[name] = http.bind(listen.host, listen.port, listen.path)
+                self._bound += [listen.path] if listen.path else []
             if name in sockets:
                 self.addresses[name] = _written(sockets[name])
         return sockets
@@ -154,9 +215,8 @@ class Serving:
     def _unbind(self, sockets: dict[str, socket.socket]) -> None:
         for listener in sockets.values():
             listener.close()
-        for listen in (self.settings.server.listen, self.settings.server.admin_listen):
-            if listen.path:
-                listen.path.unlink(missing_ok=True)
+        for path in self._bound:
+            path.unlink(missing_ok=True)
 
 
 def _address(listener: socket.socket) -> tuple[str, int | None]:

@@ -101,6 +101,8 @@ class Intake:
         refused: Callable[[str], None] = lambda _source: None,
     ) -> None:
         self.sources = sources
+        self.closed = ""
+        """Why nothing is taken yet; empty where callbacks are taken."""
         self.stored_at: float | None = None
         """When a callback was last stored, on the monotonic clock."""
         self._store = store
@@ -170,7 +172,7 @@ class Intake:
         if method not in ("GET", "POST"):
             await _answer(send, 405, b"Only GET and POST.\n", ((b"allow", ALLOWED),))
             return "bad_method"
-        if reason := self._store.refusal():
+        if reason := self.closed or self._store.refusal():
             return await self._unavailable(send, StoreUnavailable(reason))
         body = await _read(receive, self._max_body)
         if body is None:

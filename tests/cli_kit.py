@@ -15,8 +15,9 @@ from factories import NOW, after, callback
 from receiver import cli
 from receiver.callback import Callback
 from receiver.events import Event
-from receiver.store.base import DispatchLine, Outcome, Settlement, Standing, Stats
+from receiver.store.base import Outcome, Settlement
 from receiver.store.sqlite import SqliteStore
+from receiver.store.views import DispatchLine, Standing, Stats
 
 CONFIG = """
 [sources.spryng]

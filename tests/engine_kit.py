@@ -16,8 +16,8 @@ from receiver.dispatch import Dispatcher
 from receiver.dispatch.hands import Hands, InProcess
 from receiver.events import Event
 from receiver.handler import Attempt
-from receiver.store.base import DispatchLine, HandlerStats
 from receiver.store.sqlite import SqliteStore
+from receiver.store.views import DispatchLine, HandlerStats
 from receiver.supervise import WorkerProcess, WorkerSpec
 
 QUICK: dict[str, Any] = {

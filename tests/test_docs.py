@@ -24,7 +24,7 @@ from receiver.cli import receiver as command_line
 from receiver.events import MEANINGS, DeliveryReport, InboundMessage, Notice, Reason, event_from
 from receiver.metrics import Meter
 from receiver.notices import ENDINGS
-from receiver.store.base import HandlerStats, SourceStats, Standing, Stats
+from receiver.store.views import HandlerStats, SourceStats, Standing, Stats
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(path.relative_to(ROOT) for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])

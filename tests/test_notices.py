@@ -14,7 +14,7 @@ from receiver.errors import StoreUnavailable
 from receiver.events import Notice
 from receiver.handler import Discard
 from receiver.notices import Disk, Notices, Refusals, disk_of, troubles
-from receiver.store.base import DispatchSelector, HandlerStats, Selector, Standing, Stats
+from receiver.store.views import DispatchSelector, HandlerStats, Selector, Standing, Stats
 
 pytestmark = pytest.mark.anyio
 MINUTE = timedelta(minutes=1)

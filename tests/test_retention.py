@@ -15,8 +15,9 @@ from drills.waiting import until
 from receiver import retention
 from receiver.errors import StoreUnavailable
 from receiver.retention import Reserve, prune, prune_hourly
-from receiver.store.base import Selector, Store
+from receiver.store.base import Store
 from receiver.store.sqlite import SqliteStore
+from receiver.store.views import Selector
 
 pytestmark = pytest.mark.anyio
 

@@ -21,14 +21,21 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 ROOMS = {
     "face": ["receiver"],
     "nouns": [f"receiver.{name}" for name in ("callback", "errors", "events", "numbers", "secret", "units")],
-    "contracts": ["receiver.backoff", "receiver.handler", "receiver.providers", "receiver.store", "receiver.*.base"],
+    "contracts": [
+        "receiver.backoff",
+        "receiver.handler",
+        "receiver.providers",
+        "receiver.store",
+        "receiver.store.views",
+        "receiver.*.base",
+    ],
     "providers": ["receiver.providers.*"],
     "stores": ["receiver.store.*"],
     "handlers": ["receiver.handlers", "receiver.handlers.*"],
     "engine": [
         *(f"receiver.{name}" for name in ("web", "peer", "journal", "metrics", "logs")),
         *(f"receiver.{name}" for name in ("dispatch", "dispatch.*", "perform", "pipe", "supervise", "child")),
-        *(f"receiver.{name}" for name in ("notices", "retention")),
+        *(f"receiver.{name}" for name in ("notices", "patience", "liveness", "systemd", "retention")),
     ],
     "edge": [
         *(f"receiver.{name}" for name in ("config", "config.*", "plugins", "dropin")),
@@ -46,7 +53,7 @@ MAY_KNOW = {
     "engine": {"nouns", "contracts", "engine"},
     "edge": set(ROOMS),
 }
-OWN_CONTRACTS = {"providers": {"receiver.providers.base"}, "stores": {"receiver.store.base"}}
+OWN_CONTRACTS = {"providers": {"receiver.providers.base"}, "stores": {"receiver.store.base", "receiver.store.views"}}
 
 # Who may know what is not ours; pydantic and structlog may be known everywhere.
 OUTSIDE = {

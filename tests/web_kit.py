@@ -16,8 +16,8 @@ from factories import NOW
 from receiver import config, http
 from receiver.app import App
 from receiver.events import Event
-from receiver.store.base import KeptCallback, Quarantined, Selector
 from receiver.store.sqlite import SqliteStore
+from receiver.store.views import KeptCallback, Quarantined, Selector
 
 SECRET = "canary-secret-of-spryng"
 NEXT_SECRET = "canary-secret-to-come"
@@ -156,7 +156,7 @@ class Site:
 
     def is_storing(self) -> bool:
         """Whether a commit is under way; with the lock held by another it does not end."""
-        return self.store._writer._began is not None
+        return self.store._writer.file.busy_for() > 0
 
     def is_answering(self) -> bool:
         """Whether a request of ours has been let in and not answered."""
@@ -196,7 +196,7 @@ class Site:
     @asynccontextmanager
     async def full(self) -> AsyncIterator[None]:
         """As long as there is no room for another page, as on a full disk."""
-        db = self.store._writer._db
+        db = self.store._writer.file._db
         assert db is not None
         await db.execute("PRAGMA max_page_count=1")  # never less than there are
         yield

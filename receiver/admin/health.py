@@ -23,6 +23,7 @@ class Intake(Protocol):
     """The callbacks side, as far as health is concerned."""
 
     stored_at: float | None
+    closed: str
 
 
 class Health:
@@ -35,8 +36,8 @@ class Health:
         self._clock = clock
         self._written_at: float | None = None
         self._probe: asyncio.Task[str] | None = None
-        self.notice_fault = ""
-        """Why the last notice could not be stored."""
+        self.notice_faults: dict[str, str] = {}
+        """Why a notice could not be stored, by the process that wants to store it."""
 
     async def healthz(self, _request: Request) -> Response:
         """Alive, as far as this process can answer."""
@@ -55,16 +56,16 @@ class Health:
 
     async def reasons(self) -> list[str]:
         """What stands in the way of storing, in words."""
-        reasons = [reason] if (reason := self._store.refusal()) else []
+        reasons = [reason] if (reason := self._intake.closed or self._store.refusal()) else []
         disk = shutil.disk_usage(self._folder)
         free = disk.free
         if free < min(LEAST_FREE, disk.total * LEAST_SHARE):
             reasons.append(f"{free // 1024} KiB free on {self._folder}")
-        if not reasons and not self._wrote_lately() and (fault := await self._probe_once()):
+        fails = self._store.trouble() is not None
+        if not reasons and (fails or not self._wrote_lately()) and (fault := await self._probe_once()):
             reasons.append(fault)
-        if self.notice_fault:
-            reasons.append(f"a notice could not be stored: {self.notice_fault}")
-        return reasons
+        unstored = [f"a notice could not be stored: {fault}" for fault in self.notice_faults.values() if fault]
+        return reasons + unstored
 
     async def _probe_once(self) -> str:
         """Make a durable write, one for all who ask meanwhile: callbacks wait behind each. Why it failed, or ""."""

@@ -17,7 +17,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from receiver.admin.health import Health
 from receiver.errors import StoreUnavailable
-from receiver.store.base import Stats, Store
+from receiver.store.base import Store
+from receiver.store.views import Stats
 
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 COUNTS = ("received", "done", "filtered", "cancelled", "pending", "running", "dead")

@@ -9,7 +9,8 @@ import click
 
 from receiver import units
 from receiver.cli import opening, options, records, selecting, show
-from receiver.store.base import DispatchLine, DispatchSelector, HandlerStats, Selector, Standing, Store
+from receiver.store.base import Store
+from receiver.store.views import DispatchLine, DispatchSelector, HandlerStats, Selector, Standing
 
 LISTED = 50
 HANDLER = click.option("--handler", metavar="NAME", help="Of one handler.")

@@ -11,7 +11,8 @@ import click
 
 from receiver.cli import opening, options, selecting, show
 from receiver.events import micros, stamp
-from receiver.store.base import HandlerStats, Standing, Store
+from receiver.store.base import Store
+from receiver.store.views import HandlerStats, Standing
 
 if TYPE_CHECKING:
     from receiver.config import Settings

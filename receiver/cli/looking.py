@@ -13,7 +13,8 @@ from receiver import numbers
 from receiver.cli import opening, options, records, selecting, show
 from receiver.cli.trace import trace
 from receiver.events import DeliveryReport, Event, InboundMessage, Notice
-from receiver.store.base import HandlerStats, Selector, SourceStats, Stats, Store, StoredEvent
+from receiver.store.base import Store
+from receiver.store.views import HandlerStats, Selector, SourceStats, Stats, StoredEvent
 
 if TYPE_CHECKING:
     from receiver.config import Settings

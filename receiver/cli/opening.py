@@ -14,7 +14,8 @@ from receiver.cli import options
 
 if TYPE_CHECKING:
     from receiver.config import Settings
-    from receiver.store.base import HandlerStats, Store
+    from receiver.store.base import Store
+    from receiver.store.views import HandlerStats
 
 ACTED = "acted"
 

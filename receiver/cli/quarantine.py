@@ -9,7 +9,8 @@ import click
 from receiver.callback import Callback
 from receiver.cli import opening, options, records, selecting, show
 from receiver.errors import Unreadable
-from receiver.store.base import Quarantined, Store
+from receiver.store.base import Store
+from receiver.store.views import Quarantined
 
 if TYPE_CHECKING:
     from receiver.config import Settings

@@ -10,7 +10,7 @@ from receiver import numbers
 from receiver.callback import Callback
 from receiver.cli import show
 from receiver.events import Event, micros, stamp
-from receiver.store.base import DispatchLine, EventTrace, HandlerStats, KeptCallback, Quarantined, SourceStats
+from receiver.store.views import DispatchLine, EventTrace, HandlerStats, KeptCallback, Quarantined, SourceStats
 
 COLUMNS = (
     *("received_at", "kind", "source", "id", "message_id", "reference", "originator", "recipient", "status", "reason"),

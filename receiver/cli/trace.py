@@ -11,7 +11,8 @@ from receiver import numbers
 from receiver.cli import opening, options, records, selecting, show
 from receiver.cli.verdict import Message, Teller, group, messages
 from receiver.events import DeliveryReport
-from receiver.store.base import EventTrace, Selector, Store, StoredEvent
+from receiver.store.base import Store
+from receiver.store.views import EventTrace, Selector, StoredEvent
 
 MOST_MESSAGES = 50
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from receiver import numbers, units
 from receiver.cli import show
 from receiver.events import DeliveryReport, Event, InboundMessage, Notice, Status
-from receiver.store.base import DispatchLine, EventTrace, HandlerStats, StoredEvent
+from receiver.store.views import DispatchLine, EventTrace, HandlerStats, StoredEvent
 
 # The word a verdict begins with, and what leads to the recipient.
 VERDICTS = {

@@ -11,6 +11,7 @@ from receiver.dispatch.engine import Engine
 from receiver.dispatch.hands import Hands
 from receiver.dispatch.lane import Lane
 from receiver.errors import ConfigFault, StoreUnavailable
+from receiver.patience import patiently
 from receiver.store.base import Store
 
 STARTED, STOPPED, WATCH_FAILED = "dispatch_started", "dispatch_stopped", "dispatch_watch_failed"
@@ -41,9 +42,9 @@ class Dispatcher:
         """Give each handler its place in the log, and start it.
 
         Raises ConfigFault with every fault that only another configuration cures; a handler that fails otherwise is
-        tried again while the others work. Raises StoreUnavailable.
+        tried again while the others work. A store that cannot take anything is waited for.
         """
-        await self._store.enrol(list(self._handlers), owner=self.engine.owner, now=self.engine.clock())
+        await patiently(self._enrol, every=self.engine.again)
         self._lanes = [Lane(name, hands, self.engine) for name, hands in self._handlers.items()]
         started = await asyncio.gather(*(lane.open() for lane in self._lanes), return_exceptions=True)
         failed = [fault for fault in started if isinstance(fault, BaseException)]
@@ -53,6 +54,9 @@ class Dispatcher:
         await asyncio.gather(*(lane.hands.stop() for lane in self._lanes))
         wrong = [line for fault in failed if isinstance(fault, ConfigFault) for line in fault.faults]
         raise ConfigFault(*wrong) if wrong else failed[0]
+
+    async def _enrol(self) -> None:
+        await self._store.enrol(list(self._handlers), owner=self.engine.owner, now=self.engine.clock())
 
     async def run(self) -> None:
         """Dispatch until `stop`; everything has ended on return, within six seconds.

@@ -5,7 +5,8 @@ from dataclasses import replace
 from datetime import datetime
 
 from receiver import numbers
-from receiver.store.base import Standing, Store
+from receiver.store.base import Store
+from receiver.store.views import Standing
 
 OK, HELD, PAUSED = "ok", "held", "paused"
 

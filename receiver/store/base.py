@@ -1,12 +1,22 @@
 """The contract of a store: the log of events, and what every handler is owed of it. No SQL words, no positions."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol
 
 from receiver.callback import Callback
 from receiver.events import Event, Notice
+from receiver.store.views import (
+    DispatchLine,
+    DispatchSelector,
+    EventTrace,
+    Quarantined,
+    Selector,
+    Standing,
+    Stats,
+    StoredEvent,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,161 +121,6 @@ class Waiting(NamedTuple):
     """The earliest of those not yet due."""
 
 
-@dataclass(slots=True)
-class Standing:
-    """Where a handler stands, kept across restarts. `receiver handlers` shows it."""
-
-    handler: str
-    state: str = "ok"
-    """ok, held (its target does not answer) or paused (until resumed)."""
-    since: datetime | None = None
-    reason: str = ""
-    """Why it is held or paused, or the last error."""
-    last_error: str = ""
-    last_error_at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selector:
-    """Which events: all conditions hold. Times are on `received_at`; numbers are compared by digits."""
-
-    since: datetime | None = None
-    until: datetime | None = None
-    kind: str | None = None
-    source: str | None = None
-    status: str | None = None
-    number: str | None = None
-    message: str | None = None
-    reference: str | None = None
-    ids: tuple[str, ...] = ()
-    simulated: bool | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DispatchSelector:
-    """Which dispatches: all conditions hold. `state` is dead or pending; `since` is on the death or first attempt."""
-
-    state: str
-    handler: str | None = None
-    ids: tuple[str, ...] = ()
-    since: datetime | None = None
-    reason: str | None = None
-    """A part of the reason, without regard to case."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoredEvent:
-    """An event as it lies in the log."""
-
-    event: Event
-    cursor: Any
-    """The store's own; `events(after=…)` goes on behind it."""
-
-
-@dataclass(frozen=True, slots=True)
-class KeptCallback:
-    """A callback as it lies in the store. `copy` says that it repeated an event stored before."""
-
-    callback: Callback
-    number: str
-    outcome: str
-    copy: bool = False
-    fate: str | None = None
-    """For callbacks without identity: answered, unanswered or unknown."""
-
-
-@dataclass(frozen=True, slots=True)
-class Quarantined:
-    """A callback with a valid secret that could not be read."""
-
-    id: str
-    callback: Callback
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptLine:
-    """One line of the attempt log."""
-
-    number: int
-    began_at: datetime
-    took: timedelta
-    verdict: str
-    """done, retry, dead or interrupted."""
-    answer: str
-
-
-@dataclass(frozen=True, slots=True)
-class DispatchLine:
-    """One dispatch as people see it."""
-
-    id: str
-    handler: str
-    event: str
-    state: str
-    """pending, running, done, dead, cancelled or filtered."""
-    replay: int = 0
-    attempts: int = 0
-    reason: str = ""
-    due_at: datetime | None = None
-    died_at: datetime | None = None
-    first_at: datetime | None = None
-    received_at: datetime | None = None
-    lines: tuple[AttemptLine, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class EventTrace:
-    """All that is known of one event."""
-
-    event: Event
-    callbacks: tuple[KeptCallback, ...]
-    dispatches: tuple[DispatchLine, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class HandlerStats:
-    """Counters of a handler; received = done + filtered + cancelled + pending + running + dead."""
-
-    handler: str
-    state: str
-    """ok, held, paused or absent (not configured)."""
-    received: int
-    done: int
-    filtered: int
-    cancelled: int
-    pending: int
-    running: int
-    dead: int
-    oldest_pending_at: datetime | None
-    standing: Standing
-
-
-@dataclass(frozen=True, slots=True)
-class SourceStats:
-    """Counters of a source, without simulated callbacks, which have a count of their own."""
-
-    source: str
-    stored: int = 0
-    duplicates: int = 0
-    quarantined: int = 0
-    refused: int = 0
-    simulated: int = 0
-    last_at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Stats:
-    """What `receiver stats` prints."""
-
-    handlers: tuple[HandlerStats, ...] = ()
-    sources: tuple[SourceStats, ...] = ()
-    quarantine: Mapping[str, int] = field(default_factory=dict)
-    """Callbacks now in quarantine, by source."""
-    events: int = 0
-    """Events stored now."""
-
-
 class Store(Protocol):
     """Where events are kept. One contract test suite runs on every implementation.
 
@@ -281,13 +136,16 @@ class Store(Protocol):
         """
 
     def mark(self, recorded: Recorded, *, answered: bool) -> None:
-        """Say whether the answer to callbacks without identity got out; written with a later commit."""
+        """Say whether the answer to callbacks without identity got out; with a later commit."""
 
     def refused(self, source: str, count: int = 1) -> None:
-        """Count refused requests of a source; written with a later commit."""
+        """Count refused requests of a source, with a later commit."""
 
     def refusal(self) -> str | None:
         """Why nothing can be recorded at this moment, in words; None where it can."""
+
+    def trouble(self) -> str | None:
+        """Why the last write failed, in words; None where it went well."""
 
     async def notify(self, notice: Notice) -> bool:
         """Append a notice, if it opens one that is not open or closes one that is. False: nothing changed."""

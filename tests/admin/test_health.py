@@ -83,6 +83,6 @@ async def test_a_full_disk_is_red_before_a_write_fails(site: Site, monkeypatch: 
 
 
 async def test_a_notice_that_could_not_be_stored_is_red(site: Site) -> None:
-    site.app.health.notice_fault = "no space left"
+    site.app.health.notice_faults["serve"] = "no space left"
     answer = await site.ask_admin("/readyz")
     assert (answer.status, "no space left" in answer.body.decode()) == (503, True)

@@ -8,7 +8,7 @@ from engine_kit import Scripted, Yard, stands, throw
 
 from drills.waiting import until
 from receiver.handler import Pause, Unavailable
-from receiver.store.base import Standing
+from receiver.store.views import Standing
 
 pytestmark = pytest.mark.anyio
 

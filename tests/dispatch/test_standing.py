@@ -8,7 +8,7 @@ from engine_kit import Yard
 
 from receiver.dispatch.standing import HELD, OK, PAUSED, Stand
 from receiver.errors import StoreUnavailable
-from receiver.store.base import Standing
+from receiver.store.views import Standing
 
 pytestmark = pytest.mark.anyio
 

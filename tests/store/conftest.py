@@ -7,20 +7,14 @@ from typing import Any, TypeVar
 from factories import NOW, after, callback
 
 from receiver.events import Event
-from receiver.store.base import (
-    Dispatch,
+from receiver.store.base import Dispatch, Done, Outcome, Recorded, RetryAt, Settlement, Store
+from receiver.store.views import (
     DispatchLine,
     DispatchSelector,
-    Done,
     EventTrace,
     HandlerStats,
-    Outcome,
-    Recorded,
-    RetryAt,
     Selector,
-    Settlement,
     SourceStats,
-    Store,
     StoredEvent,
 )
 

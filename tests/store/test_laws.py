@@ -13,18 +13,8 @@ from factories import NOW, report
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from receiver.store.base import (
-    Dead,
-    Dispatch,
-    DispatchSelector,
-    Done,
-    Filtered,
-    Interrupted,
-    Outcome,
-    Released,
-    RetryAt,
-    Selector,
-)
+from receiver.store.base import Dead, Dispatch, Done, Filtered, Interrupted, Outcome, Released, RetryAt
+from receiver.store.views import DispatchSelector, Selector
 
 from .test_sqlite import SqliteHouse
 

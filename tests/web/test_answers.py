@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from web_kit import BULKVS_SECRET, DLR, FORM, MESSAGE, MO, NAMELESS, REPORT, SECRET, WEBHOOK, Site
 
-from receiver.store.base import Selector
 from receiver.store.sqlite import SqliteStore
+from receiver.store.views import Selector
 
 pytestmark = pytest.mark.anyio
 

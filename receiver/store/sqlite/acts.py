@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from receiver.store.base import DispatchSelector, StoredEvent
 from receiver.store.sqlite.desk import Connections
 from receiver.store.sqlite.lanes import add
 from receiver.store.sqlite.looking import exceptions_where
+from receiver.store.views import DispatchSelector, StoredEvent
 
 OWNED = ("claims", "exceptions", "packed_attempts", "attempts", "lanes")  # tables with a handler in each row
 REVIVE = (

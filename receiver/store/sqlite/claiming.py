@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
-from receiver.store.base import Dispatch, StoredEvent
+from receiver.store.base import Dispatch
 from receiver.store.sqlite import rows
 from receiver.store.sqlite.desk import Connections
 from receiver.store.sqlite.lanes import Place, add, dispatch_id, events_at, insert, set_bit
+from receiver.store.views import StoredEvent
 
 MOST_CLAIMED = 1000  # new events in one claim
 

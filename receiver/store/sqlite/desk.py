@@ -64,7 +64,7 @@ class Desk:
     async def open(self) -> None:
         """Open both files, and take writing jobs where this desk writes."""
         await self.read(lambda _: None)
-        if self._writing:
+        if self._writing and self._task is None:
             self._task = asyncio.create_task(self._run(), name="desk")
 
     async def close(self) -> None:

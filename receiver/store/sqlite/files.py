@@ -59,8 +59,8 @@ def prepare(path: Path, file: str) -> None:
 
     Raises StoreUnusable where the file is damaged, newer than this version, or cannot be made durable.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o640))
     except OSError as fault:
         raise StoreUnavailable(f"cannot open {path}: {fault.strerror}") from fault
@@ -131,8 +131,8 @@ class Lock:
     """One process at a time: an flock on a file beside the database, released by the kernel however we end."""
 
     def __init__(self, path: Path, *, patience: timedelta = timedelta(0)) -> None:
-        """Raises StoreTaken, naming the pid that holds it, when `patience` is over."""
-        self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        """Raises StoreTaken, naming the pid that holds it, when `patience` is over; StoreUnavailable."""
+        self._handle = _open(path)
         until = time.monotonic() + patience.total_seconds()
         while True:
             try:
@@ -154,6 +154,17 @@ class Lock:
         if self._handle >= 0:
             os.close(self._handle)
             self._handle = -1
+
+
+def _open(path: Path) -> int:
+    """A handle to lock. Where nothing can be written, an old file does as well. Raises StoreUnavailable."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    except OSError as fault:
+        with suppress(OSError):
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        raise StoreUnavailable(f"cannot open {path}: {fault.strerror}") from fault
 
 
 def _version(db: sqlite3.Connection) -> int:

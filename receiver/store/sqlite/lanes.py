@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from receiver.store.base import MOST_INTERRUPTIONS, Standing, StoredEvent, Waiting
+from receiver.store.base import MOST_INTERRUPTIONS, Waiting
 from receiver.store.sqlite import rows
 from receiver.store.sqlite.desk import Connections
+from receiver.store.views import Standing, StoredEvent
 
 MOST_COUNTED = 100_000  # of what waits; more is as good as this
 

@@ -5,10 +5,9 @@ import contextlib
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
 
 import aiosqlite
 
@@ -16,10 +15,11 @@ from receiver.callback import Callback
 from receiver.errors import StoreUnavailable
 from receiver.events import Event, Notice
 from receiver.store.base import Recorded
-from receiver.store.sqlite import files, rows
 from receiver.store.sqlite import later as later_commit
+from receiver.store.sqlite import rows
 from receiver.store.sqlite.known import fates_in, keys_in
 from receiver.store.sqlite.later import Later
+from receiver.store.sqlite.logfile import LogFile, one
 from receiver.store.sqlite.plan import Entry, First, Known, Plan, Planner
 
 MOST_ENTRIES = 512  # callbacks in one commit
@@ -50,16 +50,13 @@ CLOSE = "DELETE FROM open_notices WHERE notice = ? AND about = ?"
 IS_OPEN = "SELECT 1 FROM open_notices WHERE notice = ? AND about = ?"
 PROBE = "INSERT OR REPLACE INTO probes (one, probed_at) VALUES (1, ?)"
 
-T = TypeVar("T")
-
 
 class LogWriter:
     """Appends to the log, one commit at a time; all that came while the last one ran goes into the next together."""
 
     def __init__(self, path: Path, wake: Callable[[], None]) -> None:
-        self._path = path
         self._wake = wake
-        self._db: aiosqlite.Connection | None = None
+        self.file = LogFile(path)
         self._task: asyncio.Task[None] | None = None
         self._kick = asyncio.Event()
         self._waiting: list[Entry] = []
@@ -67,8 +64,6 @@ class LogWriter:
         self._alone: list[Entry] = []
         self._marks: list[tuple[str, bytes, int]] = []
         self._refused: Counter[str] = Counter()
-        self._turn = asyncio.Lock()
-        self._began: float | None = None
         self._closing = False
         self._timer: asyncio.TimerHandle | None = None
         self._position = self._number = 0
@@ -77,7 +72,7 @@ class LogWriter:
 
     async def open(self) -> None:
         """Connect and begin to take callbacks."""
-        await self._connect()
+        await self.file.connect()
         self._task = asyncio.create_task(self._run(), name="log-writer")
 
     async def close(self) -> None:
@@ -86,14 +81,18 @@ class LogWriter:
         self._kick.set()
         if self._task:
             await self._task
-        await self._disconnect()
+        await self.file.disconnect()
 
     def abandon(self) -> None:
         """Let go of everything as a crash would: nothing that waits is finished."""
         if self._task:
             self._task.cancel()
-        if self._db:
-            self._db.stop()
+        self.file.abandon()
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the last write failed."""
+        return self.file.trouble
 
     def refusal(self) -> str | None:
         """Why nothing can be taken at this moment."""
@@ -101,8 +100,8 @@ class LogWriter:
             return "the receiver is stopping"
         if len(self._waiting) >= MOST_WAITING or self._waiting_bytes >= MOST_BYTES:
             return f"overloaded: {len(self._waiting)} callbacks wait for the disk"
-        if self._began is not None and time.monotonic() - self._began > STUCK:
-            return f"the disk has not finished a write for {time.monotonic() - self._began:.0f} s"
+        if (busy := self.file.busy_for()) > STUCK:
+            return f"the disk has not finished a write for {busy:.0f} s"
         return None
 
     async def record(self, callback: Callback, events: Sequence[Event], fault: str) -> Recorded:
@@ -134,7 +133,7 @@ class LogWriter:
         about = (notice.notice, notice.about)
 
         async def append(db: aiosqlite.Connection) -> bool:
-            is_open = await _one(db, IS_OPEN, about) is not None
+            is_open = await one(db, IS_OPEN, about) is not None
             if is_open == (notice.state == "open"):
                 return False
             await self._numbers(db)
@@ -143,7 +142,7 @@ class LogWriter:
             await (db.execute(OPEN, (*about, position)) if not is_open else db.execute(CLOSE, about))
             return True
 
-        changed = await self.write(append)
+        changed = await self.file.write(append)
         if changed:
             self._wake()
         return changed
@@ -154,7 +153,7 @@ class LogWriter:
         async def write(db: aiosqlite.Connection) -> None:
             await db.execute(PROBE, (rows.to_micros(now),))
 
-        await self.write(write)
+        await self.file.write(write)
 
     async def reread(self, number: int, callback: Callback, events: Sequence[Event]) -> Recorded:
         """Store the events of a callback that was in quarantine; its answer was 200, so that got out."""
@@ -175,7 +174,7 @@ class LogWriter:
             await db.execute("UPDATE callbacks SET outcome = ? WHERE number = ?", (recorded.outcome, number))
             return recorded
 
-        recorded = await self.write(append)
+        recorded = await self.file.write(append)
         self._wake()
         return recorded
 
@@ -189,46 +188,11 @@ class LogWriter:
                 await db.execute("DELETE FROM callbacks WHERE number = ? AND outcome = 'quarantined'", (number,))
             return removed
 
-        return await self.write(remove)
+        return await self.file.write(remove)
 
     def idle_for(self) -> float:
         """Seconds since the commit loop last turned; a failed commit is a turn."""
-        return time.monotonic() - self._turned
-
-    async def write(self, work: Callable[[aiosqlite.Connection], Awaitable[T]], *, checkpoint: bool = False) -> T:
-        """Do some work in a transaction of its own. Raises StoreUnavailable; nothing is then written.
-
-        A violated key comes through as it is: somebody else wrote, or something repeats. With `checkpoint` the log's
-        journal is carried over behind it, so that it does not grow on a full disk.
-        """
-        async with self._turn:
-            self._began = time.monotonic()
-            try:
-                result = await self._transaction(work)
-                if checkpoint and self._db:
-                    await self._db.execute("PRAGMA wal_checkpoint(PASSIVE)")
-                return result
-            except sqlite3.IntegrityError:
-                raise
-            except sqlite3.Error as fault:
-                if files.code(fault) not in files.HARMLESS:
-                    await self._disconnect()
-                raise files.unavailable(fault, self._path) from fault
-            finally:
-                self._began = None
-                self._turned = time.monotonic()
-
-    async def _transaction(self, work: Callable[[aiosqlite.Connection], Awaitable[T]]) -> T:
-        db = self._db or await self._connect()
-        await db.execute("BEGIN IMMEDIATE")
-        try:
-            result = await work(db)
-            await db.commit()
-        except BaseException:
-            if db.in_transaction:
-                await db.rollback()
-            raise
-        return result
+        return time.monotonic() - max(self._turned, self.file.turned)
 
     async def _run(self) -> None:
         """One commit after the other, until closed and empty."""
@@ -258,6 +222,7 @@ class LogWriter:
         try:
             plan = await self._store(batch, later)
         except StoreUnavailable as fault:
+            self._look_first = True
             self._put_back(later)
             self._refuse(batch, fault)
         except Exception as fault:  # a row that cannot be written must not cost the others, nor end this loop
@@ -279,10 +244,10 @@ class LogWriter:
             return plan
 
         try:
-            plan = await self.write(append)
+            plan = await self.file.write(append)
         except sqlite3.IntegrityError:
             self._look_first = True
-            plan = await self.write(append)
+            plan = await self.file.write(append)
         self._position += len(plan.events)
         self._number += len(plan.callbacks)
         self._look_first = bool(plan.copies)
@@ -302,7 +267,7 @@ class LogWriter:
 
     async def _numbers(self, db: aiosqlite.Connection) -> None:
         """What the log ends with; another process may have appended."""
-        position, number = await _one(db, NEWEST)
+        position, number = await one(db, NEWEST)
         self._position, self._number = position or 0, number or 0
 
     async def _insert(self, db: aiosqlite.Connection, plan: Plan) -> None:
@@ -360,7 +325,7 @@ class LogWriter:
         if not (later.marks or later.refused):
             return
         try:
-            await self.write(lambda db: later_commit.write(db, later))
+            await self.file.write(lambda db: later_commit.write(db, later))
         except StoreUnavailable as fault:
             self._put_back(later)
             self._refuse((), fault)  # who came meanwhile has waited as long
@@ -370,28 +335,3 @@ class LogWriter:
         """Have marks and counts written, if no callback comes that takes them along."""
         if self._timer is None or self._timer.when() < asyncio.get_running_loop().time():
             self._timer = asyncio.get_running_loop().call_later(LATER, self._kick.set)
-
-    async def _connect(self) -> aiosqlite.Connection:
-        db = await aiosqlite.connect(self._path, isolation_level=None, timeout=files.BUSY)
-        try:
-            for pragma in files.pragmas("log"):
-                await db.execute(pragma)
-            mode, level = await _one(db, "PRAGMA journal_mode"), await _one(db, "PRAGMA synchronous")
-            files.verify(mode[0], level[0], "log")
-            await self._numbers(db)
-        except BaseException:
-            await db.close()
-            raise
-        self._db = db
-        return db
-
-    async def _disconnect(self) -> None:
-        if self._db:
-            db, self._db = self._db, None
-            with contextlib.suppress(sqlite3.Error):
-                await db.close()
-
-
-async def _one(db: aiosqlite.Connection, sql: str, arguments: Sequence[Any] = ()) -> Any:
-    async with db.execute(sql, arguments) as cursor:
-        return await cursor.fetchone()

@@ -7,7 +7,10 @@ from typing import Any
 from pydantic_core import from_json
 
 from receiver import numbers
-from receiver.store.base import (
+from receiver.store.sqlite import lookup, rows
+from receiver.store.sqlite.desk import Connections
+from receiver.store.sqlite.lanes import dispatch_id, is_set
+from receiver.store.views import (
     AttemptLine,
     DispatchLine,
     DispatchSelector,
@@ -21,9 +24,6 @@ from receiver.store.base import (
     Stats,
     StoredEvent,
 )
-from receiver.store.sqlite import lookup, rows
-from receiver.store.sqlite.desk import Connections
-from receiver.store.sqlite.lanes import dispatch_id, is_set
 
 LONGEST_NUMBER = 18  # digits
 CHUNK = 2_000  # positions looked at in one job: no long readers

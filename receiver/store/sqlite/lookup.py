@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Sequence
 
 from receiver import numbers
-from receiver.store.base import Selector, StoredEvent
 from receiver.store.sqlite import rows
 from receiver.store.sqlite.desk import Connections
+from receiver.store.views import Selector, StoredEvent
 
 RUN = 16_384  # events in a run; the newest ones, not yet in a run, are scanned
 SLICE = 2_000  # rows written in one transaction

@@ -11,7 +11,7 @@ from pydantic_core import from_json, to_json
 from receiver import numbers
 from receiver.callback import Callback
 from receiver.events import KINDS, DeliveryReport, Event, Identity, event_of
-from receiver.store.base import StoredEvent
+from receiver.store.views import StoredEvent
 
 EVENT_COLUMNS = "position, kind, id, data"
 INSERT_EVENT = (

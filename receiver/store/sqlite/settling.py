@@ -16,11 +16,11 @@ from receiver.store.base import (
     Released,
     RetryAt,
     Settlement,
-    StoredEvent,
 )
 from receiver.store.sqlite import rows
 from receiver.store.sqlite.desk import Connections
 from receiver.store.sqlite.lanes import LOG, Place, add, insert, is_set, set_bit
+from receiver.store.views import StoredEvent
 
 CHANGE = (
     "UPDATE exceptions SET state = ?, attempts = attempts + ?, interruptions = interruptions + ?, probes = ?,"

@@ -11,26 +11,22 @@ from typing import Any
 
 from receiver.callback import Callback
 from receiver.events import Event, Notice
-from receiver.store.base import (
-    HORIZON,
-    Dispatch,
-    DispatchLine,
-    DispatchSelector,
-    EventTrace,
-    Quarantined,
-    Recorded,
-    Selector,
-    Settlement,
-    Standing,
-    Stats,
-    StoredEvent,
-    Waiting,
-)
+from receiver.store.base import HORIZON, Dispatch, Recorded, Settlement, Waiting
 from receiver.store.sqlite import acts, claiming, files, lanes, looking, lookup, pruning, settling
 from receiver.store.sqlite.care import Caretaker
 from receiver.store.sqlite.desk import Connections, Desk
 from receiver.store.sqlite.hint import Bell, Ear
 from receiver.store.sqlite.log import LogWriter
+from receiver.store.views import (
+    DispatchLine,
+    DispatchSelector,
+    EventTrace,
+    Quarantined,
+    Selector,
+    Standing,
+    Stats,
+    StoredEvent,
+)
 
 POLL = 0.5  # seconds after which a handler looks for work without having been woken
 PATIENCE = timedelta(seconds=8)  # for a dispatch process that is just ending
@@ -59,21 +55,24 @@ class SqliteStore:
         """
         store = cls(path, role)
         try:
-            await asyncio.to_thread(store._prepare, create=create)
-            await store._desk.open()
-            await store._writer.open()
-        except sqlite3.Error as fault:
-            await store.close()
-            raise files.unavailable(fault, path) from fault
+            await store.start(create=create)
         except BaseException:
             await store.close()
             raise
         return store
 
+    async def start(self, *, create: bool = False) -> None:
+        """Do what `open` does. After StoreUnavailable it may be called again: the disk may have room by then."""
+        try:
+            await asyncio.to_thread(self._prepare, create=create)
+            await self._desk.open()
+            await self._writer.open()
+        except sqlite3.Error as fault:
+            raise files.unavailable(fault, self.path) from fault
+
     def _prepare(self, *, create: bool) -> None:
         lock = {"receive": self.path, "dispatch": files.dispatch_path(self.path)}.get(self.role)
-        if lock and (create or lock.exists()):
-            lock.parent.mkdir(parents=True, exist_ok=True)
+        if lock and not self._locks and (create or lock.exists()):
             patience = PATIENCE if self.role == "dispatch" else timedelta(0)
             self._locks.append(files.Lock(lock.with_name(f"{lock.name}.lock"), patience=patience))
         for path, file in ((self.path, "log"), (files.dispatch_path(self.path), "dispatch")):
@@ -112,6 +111,9 @@ class SqliteStore:
 
     def refusal(self) -> str | None:
         return self._writer.refusal()
+
+    def trouble(self) -> str | None:
+        return self._writer.trouble
 
     def idle_for(self) -> float:
         """Seconds since the commit loop last turned."""
@@ -291,7 +293,7 @@ class SqliteStore:
         if self.role != "receive" and not simulated:
             removed += await self._desk.write(lambda at: pruning.dispatches(at, before, first_kept))
         if self.role != "dispatch":
-            removed += await self._writer.write(
+            removed += await self._writer.file.write(
                 lambda db: pruning.log(db, before, first_kept, simulated=simulated), checkpoint=True
             )
         return removed

@@ -2,14 +2,8 @@
 
 from factories import NOW, after, message, report, reports
 
-from receiver.store.base import (
-    MOST_INTERRUPTIONS,
-    Dead,
-    DispatchSelector,
-    Filtered,
-    Interrupted,
-    Selector,
-)
+from receiver.store.base import MOST_INTERRUPTIONS, Dead, Filtered, Interrupted
+from receiver.store.views import DispatchSelector, Selector
 
 from ..conftest import DEAD, PENDING, House, retry
 

@@ -5,9 +5,7 @@ from dataclasses import replace
 
 from factories import after, report, reports
 
-from receiver.store.base import (
-    Done,
-)
+from receiver.store.base import Done
 
 from ..conftest import House
 

@@ -4,13 +4,8 @@ from collections import Counter
 
 from factories import NOW, after, callback, message, report, reports
 
-from receiver.store.base import (
-    Dead,
-    Filtered,
-    Interrupted,
-    Released,
-    Selector,
-)
+from receiver.store.base import Dead, Filtered, Interrupted, Released
+from receiver.store.views import Selector
 
 from ..conftest import DEAD, House, collect, retry
 

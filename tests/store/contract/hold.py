@@ -2,9 +2,7 @@
 
 from factories import NOW, after, report, reports
 
-from receiver.store.base import (
-    Standing,
-)
+from receiver.store.views import Standing
 
 from ..conftest import House, retry
 

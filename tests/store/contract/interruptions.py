@@ -2,13 +2,7 @@
 
 from factories import NOW, after, report, reports
 
-from receiver.store.base import (
-    MOST_INTERRUPTIONS,
-    Dead,
-    Done,
-    Interrupted,
-    Released,
-)
+from receiver.store.base import MOST_INTERRUPTIONS, Dead, Done, Interrupted, Released
 
 from ..conftest import LEASE, House, retry
 

@@ -4,10 +4,7 @@ import pytest
 from factories import after, message, report
 
 from receiver.events import Status
-from receiver.store.base import (
-    Dead,
-    Filtered,
-)
+from receiver.store.base import Dead, Filtered
 
 from ..conftest import House, retry
 

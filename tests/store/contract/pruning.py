@@ -3,14 +3,8 @@
 import pytest
 from factories import NOW, after, report, reports
 
-from receiver.store.base import (
-    Dead,
-    Dispatch,
-    Done,
-    Interrupted,
-    Outcome,
-    Selector,
-)
+from receiver.store.base import Dead, Dispatch, Done, Interrupted, Outcome
+from receiver.store.views import Selector
 
 from ..conftest import DEAD, House, retry
 

@@ -5,16 +5,7 @@ from datetime import timedelta
 import pytest
 from factories import NOW, after, report, reports
 
-from receiver.store.base import (
-    HORIZON,
-    Dead,
-    Done,
-    Filtered,
-    Outcome,
-    Released,
-    RetryAt,
-    Settlement,
-)
+from receiver.store.base import HORIZON, Dead, Done, Filtered, Outcome, Released, RetryAt, Settlement
 
 from ..conftest import House, retry
 
