@@ -49,12 +49,18 @@ async def drill(
     until = time.monotonic() + within
     with tempfile.TemporaryDirectory(prefix="drill-powercut-") as folder:
         recording = await record(Path(folder), verdict, seconds=seconds, broken=broken)
+        if not recording.acknowledged:
+            verdict.faults.append("nothing was acknowledged")
+            return verdict
         verdict.figures["operations"] = len(ops := recording.ops())
         chosen = choose(recording, ops, cuts, models, Random(seed))
         await _inspect(recording, chosen, until, verdict)
         wanted = max(cuts // CUTS_A_RESTART, FEWEST_RESTARTS) if restarts is None else restarts
-        for cut in Random(seed).sample([cut for cut in chosen if cut.moment >= recording.created], wanted):
-            await restart(recording, cut, Path(folder) / "again", verdict, broken=broken)
+        ready = [cut for cut in chosen if cut.moment >= recording.created]
+        for cut in Random(seed).sample(ready, min(wanted, len(ready))):
+            verdict.must(time.monotonic() < until, f"no time left to restart behind {cut.moment} ({cut.model})")
+            if time.monotonic() < until:
+                await restart(recording, cut, Path(folder) / "again", verdict, broken=broken)
     return verdict
 
 
@@ -93,8 +99,10 @@ async def _inspect(recording: Recording, cuts: Sequence[Cut], until: float, verd
 
 
 def _note(cuts: Sequence[Cut], found: Sequence[Finding], verdict: Verdict) -> None:
-    """A figure for each model: its cuts, and how many of them broke which law."""
-    broken = Counter((model, law) for model, law, _ in {(one.cut.model, one.law, one.cut) for one in found})
+    """How many cuts broke which law, of all and of each model."""
+    broken = Counter((cut.model, law) for cut, law in {(one.cut, one.law) for one in found})
+    for law in LAWS:
+        verdict.figures[law] = sum(count for (_, broke), count in broken.items() if broke == law)
     for model, count in Counter(cut.model for cut in cuts).items():
         laws = ", ".join(f"{broken[model, law]} {law}" for law in LAWS)
         verdict.figures[model] = f"{count} cuts: {laws}"

@@ -98,8 +98,8 @@ def _laws(at: Connections, recording: Recording, cut: Cut) -> Iterator[tuple[str
             yield GAPS, f"{table}: {count}, numbered from {first} to {last}"
     _begin_again(at)
     for handler in HANDLERS:
-        missed = {stored[position] for position in stored.keys() - _owed(at, handler)}
-        if missed := missed - recording.done_by(handler, cut.moment):
+        forgotten = recording.owed(handler, (stored[position] for position in stored.keys() - _listed(at, handler)))
+        if missed := forgotten - recording.done_by(handler, cut.moment):
             yield MISSED, f"{_some(missed)} stored, neither owed to {handler} nor done by it"
     for one in looking.stats(at).handlers:
         if one.received != one.done + one.filtered + one.cancelled + one.pending + one.running + one.dead:
@@ -114,7 +114,7 @@ def _begin_again(at: Connections) -> None:
     at.dispatch.execute("COMMIT")
 
 
-def _owed(at: Connections, handler: str) -> set[int]:
+def _listed(at: Connections, handler: str) -> set[int]:
     """Positions that the handler will be given, or whose dead letter is listed."""
     reached, end = at.dispatch.execute("SELECT next FROM lanes WHERE handler = ?", (handler,)).fetchone()[0], at.end()
     return {*range(reached, end + 1), *(row[0] for row in at.dispatch.execute(OPEN, (handler,)))}

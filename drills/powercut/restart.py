@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from drills.powercut.looking import Cut, rebuilt
-from drills.powercut.stage import HANDLERS, Recording, furnish, ledger
+from drills.powercut.stage import FIRST, HANDLERS, THEN, Recording, furnish, ledger
 from drills.verdict import Verdict
 from drills.yard import Yard
 
@@ -16,7 +16,7 @@ async def restart(recording: Recording, cut: Cut, folder: Path, verdict: Verdict
     where = f"restarted behind {cut.moment} ({cut.model})"
     try:
         async with Yard.opened(folder, broken=broken) as yard:
-            furnish(yard)
+            furnish(yard, FIRST, THEN)
             serve = await yard.serve(DRILL_LEDGER=str(folder / "ledger"))
             verdict.count("restarts")
             ready = float((await serve.says("ready"))["seconds"])
@@ -39,6 +39,6 @@ def _compare(
     verdict.must(not lost, f"{where}: {len(lost)} acknowledged messages are not stored")
     for handler in HANDLERS:
         before, after = recording.done_by(handler, cut.moment), again[handler].keys()
-        missed = stored - before - after
+        missed = recording.owed(handler, stored) - before - after
         verdict.count("given again", len(before & after))
         verdict.must(not missed, f"{where}: {handler} was never given {len(missed)} of {len(stored)} stored messages")

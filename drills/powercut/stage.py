@@ -1,9 +1,12 @@
-"""The recorded run: a receiver under load from its first file on, killed once in the middle, stopped in the end."""
+"""The recorded run: a receiver under load from its first file on, killed, begun again as two commands, stopped.
+
+Before it is begun again a handler is added, of which the running `dispatch` does not know yet.
+"""
 
 import asyncio
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +18,10 @@ from drills.verdict import Verdict
 from drills.waiting import until
 from drills.yard import DROP_INS, Command, Yard
 
-HANDLERS = ("own", "moody")
-OTHERS = '[handlers.own]\nuse = "own"\n[handlers.moody]\nuse = "moody"\nretries = ["200ms", "1s", "1s"]\n'
+LATE = "late"
+HANDLERS = ("own", "moody", LATE)
+FIRST = '[handlers.own]\nuse = "own"\n[handlers.moody]\nuse = "moody"\nretries = ["200ms", "1s", "1s"]\n'
+THEN = f'[handlers.{LATE}]\nuse = "own"\n'
 FLUSH = 2_000
 """Microseconds that a flush takes at least, as on a disk; else nobody would be answered beside one."""
 RATE = 250.0
@@ -51,6 +56,8 @@ class Recording:
     """Message → when its answer had been read."""
     done: Mapping[str, Mapping[str, int]]
     """Handler → message → when it was first done with it."""
+    newer: Set[str]
+    """Messages that were sent after the handler `late` was added."""
 
     def ops(self) -> list[Op]:
         """All operations on the files."""
@@ -64,12 +71,16 @@ class Recording:
         """Messages that a handler was done with by then."""
         return {message for message, at in self.done[handler].items() if at <= moment}
 
+    def owed(self, handler: str, stored: Iterable[str]) -> set[str]:
+        """Those of the stored messages that a handler has to be given."""
+        return {message for message in stored if handler != LATE or message in self.newer}
 
-def furnish(yard: Yard) -> None:
-    """The configuration of the recorded run and of those after a cut."""
+
+def furnish(yard: Yard, *tables: str) -> None:
+    """The configuration, with the handlers of these tables."""
     yard.drop_in("own", CODE.format(fails=False))
     yard.drop_in("moody", CODE.format(fails=True))
-    yard.configure(DROP_INS, OTHERS)
+    yard.configure(DROP_INS, *tables)
 
 
 def ledger(file: Path) -> dict[str, dict[str, int]]:
@@ -88,25 +99,31 @@ async def record(folder: Path, verdict: Verdict, *, seconds: float, broken: str 
     kept, written = folder / "recorded", folder / "ledger"
     meddler = Meddler(at, record=kept)
     meddler.recording, meddler.fsync_delay = 1, FLUSH
-    load = Load(verdict.seed, rate=RATE)
-    load.moment = lambda: meddler.sequence
+    loads = [Load(verdict.seed + number, rate=RATE) for number in range(2)]
+    for load in loads:
+        load.moment = lambda: meddler.sequence
     try:
         async with Yard.opened(at, broken=broken) as yard:
-            furnish(yard)
             env = meddler.env | {"DRILL_LEDGER": str(written)}
+            furnish(yard, FIRST)
             serve = await yard.serve(**env)
             created = meddler.sequence
-            await _send(load, serve, seconds / 2)
+            await _send(loads[0], serve, seconds / 2)
             await _freeze_and_kill(serve)
-            serve = await yard.serve(**env)
-            await load.repeat(serve.url)
-            await _send(load, serve, seconds / 2)
+            dispatch = await yard.start("dispatch", **env)
+            await dispatch.says("dispatch_started")
+            furnish(yard, FIRST, THEN)
+            serve = await yard.serve("--no-dispatch", **env)
+            await loads[0].repeat(serve.url)
+            await _send(loads[1], serve, seconds / 2)
             await serve.stop()
+            await dispatch.stop()
     finally:
         meddler.close()
-    verdict.figures |= {"sent": len(load.sent), "acknowledged": len(load.read_at)}
-    verdict.faults += load.wrong
-    return Recording(str(at.resolve()), kept, created, load.read_at, ledger(written))
+    answered = loads[0].read_at | loads[1].read_at
+    verdict.figures |= {"sent": sum(len(load.sent) for load in loads), "acknowledged": len(answered)}
+    verdict.faults += [wrong for load in loads for wrong in load.wrong]
+    return Recording(str(at.resolve()), kept, created, answered, ledger(written), set(loads[1].sent))
 
 
 async def _send(load: Load, serve: Command, seconds: float) -> None:
