@@ -15,6 +15,8 @@ from drills.yard import PATIENCE
 UNTOUCHED = 1.0
 """Seconds: an answer that took longer while the handlers stood still was touched by it. The machine may be busy."""
 STOPPED_WITHIN = 10.0
+HANGS = 3.0
+"""Seconds that the disk hangs during a stop."""
 HOUR, DAY = 3600, 86_400
 STEPS = (5 * HOUR, 3 * DAY)
 STUCK = 12.0
@@ -137,10 +139,12 @@ async def stop_under_fault(scene: Scene) -> None:
             for _, writer in halves:
                 writer.write(HALF)
             await scene.answers(50)
-            scene.meddler.fsync_delay = 3_000_000
+            scene.meddler.fsync_delay = HANGS * 1e6
             await asyncio.sleep(0.3)
-            await _stops(scene)
+            stopping = asyncio.create_task(_stops(scene))
+            await asyncio.sleep(HANGS)
             scene.meddler.calm()
+            await stopping
             for _, writer in halves:
                 writer.close()
         scene.load.broken = 0  # nobody is there any more
