@@ -17,7 +17,7 @@ from drills.powercut import tape
 from drills.powercut.disk import MODELS
 from drills.powercut.looking import LAWS, Cut, Finding, inspect
 from drills.powercut.restart import restart
-from drills.powercut.stage import Recording, record
+from drills.powercut.stage import WORDS, Recording, record
 from drills.verdict import Verdict
 
 SCRATCH = "/dev/shm" if os.path.isdir("/dev/shm") else None
@@ -48,9 +48,11 @@ async def drill(
     verdict = Verdict("powercut", seed)
     until = time.monotonic() + within
     with tempfile.TemporaryDirectory(prefix="drill-powercut-") as folder:
-        recording = await record(Path(folder), verdict, seconds=seconds, broken=broken)
-        if not recording.acknowledged:
-            verdict.faults.append("nothing was acknowledged")
+        try:
+            recording = await record(Path(folder), verdict, seconds=seconds, broken=broken)
+            assert recording.acknowledged, "nothing was acknowledged"
+        except (AssertionError, TimeoutError) as fault:
+            verdict.faults.append(f"the recorded run: {str(fault)[-WORDS:] or 'not in time'}")
             return verdict
         verdict.figures["operations"] = len(ops := recording.ops())
         chosen = choose(recording, ops, cuts, models, Random(seed))

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from drills.powercut.looking import Cut, rebuilt
-from drills.powercut.stage import FIRST, HANDLERS, THEN, Recording, furnish, ledger
+from drills.powercut.stage import FIRST, HANDLERS, THEN, WORDS, Recording, furnish, ledger
 from drills.verdict import Verdict
 from drills.yard import Yard
 
@@ -25,8 +25,8 @@ async def restart(recording: Recording, cut: Cut, folder: Path, verdict: Verdict
                 await yard.settled(handler)
             stored = {event.message_id for event in await yard.events() if event.kind == "dlr"}
             await serve.stop()
-    except AssertionError as fault:
-        verdict.faults.append(f"{where}: {fault}")
+    except (AssertionError, TimeoutError) as fault:
+        verdict.faults.append(f"{where}: {str(fault)[-WORDS:] or 'not in time'}")
         return
     _compare(recording, cut, ledger(folder / "ledger"), {str(one) for one in stored}, where, verdict)
     shutil.rmtree(folder, ignore_errors=True)

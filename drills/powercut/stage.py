@@ -25,6 +25,8 @@ THEN = f'[handlers.{LATE}]\nuse = "own"\n'
 FLUSH = 2_000
 """Microseconds that a flush takes at least, as on a disk; else nobody would be answered beside one."""
 RATE = 250.0
+WORDS = 300
+"""Of what a receiver said that did not start or stop, the last so many characters."""
 CODE = """
 import mmap, os, struct, zlib
 
@@ -142,5 +144,8 @@ async def _freeze_and_kill(serve: Command) -> None:
 
 def _is_stopped(pid: int) -> bool:
     """Whether every thread of a process stands still."""
-    states = [stat.read_text().rpartition(")")[2].split()[0] for stat in Path(f"/proc/{pid}/task").glob("*/stat")]
+    try:
+        states = [stat.read_text().rpartition(")")[2].split()[0] for stat in Path(f"/proc/{pid}/task").glob("*/stat")]
+    except (FileNotFoundError, ProcessLookupError):  # a thread that just ended
+        return False
     return set(states) <= {"T", "Z", "X"}
