@@ -84,5 +84,41 @@ def powercut(models: str, *, as_json: bool, **plan: Any) -> None:
     run(lambda: drill(models=chosen, **plan), as_json=as_json)
 
 
+@drills.command()
+@click.option("--seed", default=1, show_default=True)
+@click.option("--pairs", default=2, show_default=True, help="Of calm and trouble; the long run has 5.")
+@click.option("--seconds", default=3.0, show_default=True, help="Of each half of a pair; the long run has 10.")
+@click.option("--rate", default=60.0, show_default=True, help="Messages a second; the long run has 200.")
+@click.option("--ratio", default=1.2, show_default=True, help="The p99 with trouble, in times that of calm, or")
+@click.option("--extra", default=0.002, show_default=True, help="so many seconds more.")
+@click.option("--lag", default=5.0, show_default=True, help="Seconds that good handlers may be behind.")
+@click.option("--for", "within", default=120.0, show_default=True, help="Seconds until all the bad ended up right.")
+@click.option("--only", multiple=True, help="A bad handler or target; all where none is named.")
+@click.option("--broken", default="", help="A receiver of drills.broken; then it has to fail.")
+@click.option("--json", "as_json", is_flag=True)
+def plugins(as_json: bool, **plan: Any) -> None:  # noqa: FBT001
+    """Handlers and targets that do harm, beside good ones and the answers."""
+    from drills.plugins import Plan, plugin_drill
+
+    run(lambda: plugin_drill(Plan(**plan)), as_json=as_json)
+
+
+@drills.command()
+@click.option("--seed", default=1, show_default=True)
+@click.option("--waiting", default=4000, show_default=True, help="Events that wait; the long run has 1000000.")
+@click.option("--retries", default=500, show_default=True, help="Of them to be tried again at once; long: 100000.")
+@click.option("--window", default=3.0, show_default=True, help="Seconds of each look while it drains.")
+@click.option("--rate", default=50.0, show_default=True, help="Reports a second that come meanwhile.")
+@click.option("--ready", default=2.0, show_default=True, help="Seconds from a start to the first 200.")
+@click.option("--for", "within", default=3600.0, show_default=True, help="Seconds until the end is not waited for.")
+@click.option("--broken", default="", help="A receiver of drills.broken; then it has to fail.")
+@click.option("--json", "as_json", is_flag=True)
+def backlog(*, as_json: bool, **plan: Any) -> None:
+    """Many events that wait, for handlers that are slow, fast, down or not concerned; a restart, a replay of all."""
+    from drills.backlog.drill import Plan, backlog
+
+    run(lambda: backlog(Plan(**plan)), as_json=as_json)
+
+
 if __name__ == "__main__":
     drills()

@@ -1,0 +1,1 @@
+"""The backlog drill: a million events that wait, and nobody who comes to the receiver notices."""
