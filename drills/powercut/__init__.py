@@ -15,7 +15,7 @@ import click
 
 from drills.powercut import tape
 from drills.powercut.disk import MODELS
-from drills.powercut.looking import LAWS, Cut, Finding, inspect
+from drills.powercut.looking import LAWS, Cut, Finding, inspect, unexplained
 from drills.powercut.restart import restart
 from drills.powercut.stage import WORDS, Recording, record
 from drills.verdict import Verdict
@@ -51,6 +51,7 @@ async def drill(
         try:
             recording = await record(Path(folder), verdict, seconds=seconds, broken=broken)
             assert recording.acknowledged, "nothing was acknowledged"
+            assert not (files := unexplained(recording)), f"not all was recorded of {files}"
         except (AssertionError, TimeoutError) as fault:
             verdict.faults.append(f"the recorded run: {str(fault)[-WORDS:] or 'not in time'}")
             return verdict

@@ -52,6 +52,16 @@ def inspect(recording: Recording, cuts: Sequence[Cut], scratch: Path, until: flo
     return made, found
 
 
+def unexplained(recording: Recording) -> list[str]:
+    """Files that are not as the recorded operations, all of them, leave them: there must be none."""
+    disk = Disk(recording.folder)
+    for op in recording.ops():
+        disk.follow(op)
+    left = disk.left(MODELS["everything"], Random(0))
+    log = Path(recording.folder) / "receiver.db"
+    return [file.name for file in (log, files.dispatch_path(log)) if file.read_bytes() != left.get(str(file))]
+
+
 def rebuilt(recording: Recording, cuts: Iterable[Cut], folder: Path) -> Iterator[Cut]:
     """In the order of their moments: `folder` holds what each left, until the next is asked for."""
     disk, ops = Disk(recording.folder), iter(recording.ops())

@@ -25,6 +25,8 @@ THEN = f'[handlers.{LATE}]\nuse = "own"\n'
 FLUSH = 2_000
 """Microseconds that a flush takes at least, as on a disk; else nobody would be answered beside one."""
 RATE = 250.0
+FEWEST = 40
+"""Messages that are acknowledged before the load ends, also on a busy machine."""
 WORDS = 300
 """Of what a receiver said that did not start or stop, the last so many characters."""
 CODE = """
@@ -131,6 +133,7 @@ async def record(folder: Path, verdict: Verdict, *, seconds: float, broken: str 
 async def _send(load: Load, serve: Command, seconds: float) -> None:
     async with load.running(serve.url):
         await asyncio.sleep(seconds)
+        await until(lambda: len(load.read_at) >= FEWEST)
 
 
 async def _freeze_and_kill(serve: Command) -> None:
