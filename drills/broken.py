@@ -10,7 +10,7 @@ from receiver.dispatch import judge
 from receiver.perform import Result
 from receiver.store import migrate
 from receiver.store.base import Done, Outcome, Recorded
-from receiver.store.sqlite import files, lanes
+from receiver.store.sqlite import claiming, files, lanes, rows
 from receiver.store.sqlite.lanes import is_set
 from receiver.store.sqlite.log import LogWriter
 from receiver.store.sqlite.plan import Planner
@@ -98,6 +98,22 @@ def looks_first() -> None:
         return first
 
     migrate._read, LogWriter._draw, Planner._append = without_key, looking, forgetting  # type: ignore[method-assign]
+
+
+@fault
+def reads_the_backlog() -> None:
+    """A claim reads all that waits, and takes what it wants of it."""
+    claim = claiming.claim
+
+    def reading(at: Any, handler: str, *given: Any, **options: Any) -> Any:
+        waiting = "SELECT position, kind, id, data FROM events WHERE position >= ?"
+        (reached,) = at.dispatch.execute("SELECT next FROM lanes WHERE handler = ?", (handler,)).fetchone() or (0,)
+        everything = [rows.event_from(row) for row in at.log.execute(waiting, (reached,))]
+        taken = claim(at, handler, *given, **options)
+        del everything
+        return taken
+
+    claiming.claim = reading
 
 
 def main() -> None:
