@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -10,11 +11,18 @@ from pathlib import Path
 
 import structlog
 
+from receiver.drift import Drift
 from receiver.errors import StoreUnavailable
 from receiver.store.base import Store
 
-PRUNED = "store_pruned"
+PRUNED, CLOCK_SET = "store_pruned", "clock_set"
 HOURLY = timedelta(hours=1)
+SETTLING = timedelta(minutes=10)
+"""After a start nothing is removed for so long: a machine may boot with a wrong clock."""
+STEP = timedelta(hours=1)
+"""A clock that is set further than this may be wrong now."""
+DISTRUST = timedelta(days=1)
+"""For so long nothing is removed then: who set it by mistake has a day to notice."""
 BREATH = 0.05  # seconds between two batches, for those who wait for the disk
 ROOM = 4  # the reserve is made only where this many times its size is free
 
@@ -29,20 +37,23 @@ class Reserve:
         self._size = size
 
     def make(self) -> None:
-        """Allocate it, where it is wanted, missing and there is room."""
+        """Allocate it, where it is wanted, missing and there is room; without a word where that cannot be told."""
+        with suppress(OSError):
+            self._make()
+
+    def _make(self) -> None:
         if self._path.exists() and self._path.stat().st_size == self._size:
             return
         self.give_up()
         if not self._size or shutil.disk_usage(self._path.parent).free < self._size * ROOM:
             return
-        with suppress(OSError):
-            handle = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o640)
-            try:
-                os.posix_fallocate(handle, 0, self._size)
-            except OSError:
-                self.give_up()
-            finally:
-                os.close(handle)
+        handle = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o640)
+        try:
+            os.posix_fallocate(handle, 0, self._size)
+        except OSError:
+            self.give_up()
+        finally:
+            os.close(handle)
 
     def give_up(self) -> None:
         """Let its room go."""
@@ -67,13 +78,39 @@ async def prune(store: Store, before: datetime, reserve: Reserve, *, simulated: 
         await asyncio.sleep(BREATH)
 
 
+class Trust:
+    """Whether the clock can be trusted with removing what is old."""
+
+    def __init__(self, clock: Callable[[], datetime], monotonic: Callable[[], float], settling: timedelta) -> None:
+        self._drift, self._monotonic = Drift(clock, monotonic), monotonic
+        self._from = monotonic() + settling.total_seconds()
+
+    def holds(self) -> bool:
+        """False for some time after a start, and for a day after the clock was set by more than an hour."""
+        step = self._drift.step()
+        if abs(step) > STEP:
+            self._from = self._monotonic() + DISTRUST.total_seconds()
+            log.warning(CLOCK_SET, by=str(step), note="nothing is pruned for a day: the clock may be wrong")
+        return self._monotonic() >= self._from
+
+
 async def prune_hourly(
-    store: Store, keep: timedelta, reserve: Reserve, *, clock: Callable[[], datetime], every: timedelta = HOURLY
+    store: Store,
+    keep: timedelta,
+    reserve: Reserve,
+    *,
+    clock: Callable[[], datetime],
+    monotonic: Callable[[], float] = time.monotonic,
+    every: timedelta = HOURLY,
+    settling: timedelta = SETTLING,
 ) -> None:
-    """For ever: prune, hold the reserve, wait."""
+    """For ever: prune, hold the reserve, wait. A clock that was set is not trusted for a day."""
+    trust = Trust(clock, monotonic, settling)
+    reserve.make()
+    await asyncio.sleep(settling.total_seconds())
     while True:
         try:
-            removed = await prune(store, clock() - keep, reserve)
+            removed = await prune(store, clock() - keep, reserve) if trust.holds() else 0
             reserve.make()
             if removed:
                 log.info(PRUNED, removed=removed)

@@ -40,6 +40,28 @@ async def test_a_child_that_ends_is_started_again() -> None:
     assert not is_running(second)
 
 
+async def test_a_child_that_says_nothing_any_more_is_ended_and_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("receiver.child.TICK", 0.05)
+    heard: list[str] = []
+    speaks = "os.write(lifeline, b'ready\\nalive\\n'); time.sleep(60)"
+    kept = Child(
+        "dispatch",
+        python(speaks),
+        delays=Delays(first=QUICK, most=QUICK),
+        silence=timedelta(seconds=1),
+        heard=heard.append,
+    )
+    running = asyncio.create_task(kept.run())
+    first = await until(lambda: kept.pid)
+    await asyncio.wait_for(kept.ready.wait(), 10)
+    second = await until(lambda: kept.pid not in (0, first) and kept.pid)
+    assert not is_running(first)
+    assert is_running(second)
+    assert heard[0] == "alive"
+    await kept.stop()
+    await running
+
+
 async def test_a_first_start_that_faults_the_configuration_is_not_repeated() -> None:
     assert await asyncio.wait_for(child("sys.exit(78)").run(), 10) == 78
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -113,13 +113,47 @@ def test_a_reserve_is_not_made_where_room_is_scarce(tmp_path: Path, monkeypatch:
     assert not (tmp_path / "receiver.db.reserve").exists()
 
 
+def hourly(store: Any, reserve: Reserve, **clocks: Any) -> Coroutine[Any, Any, None]:
+    """Retention of ninety days whose hour is ten milliseconds, and which trusts the clock from the beginning."""
+    waits = {"every": timedelta(milliseconds=10), "settling": timedelta(0)}
+    return prune_hourly(store, timedelta(days=90), reserve, **clocks, **waits)
+
+
+async def test_a_clock_that_was_set_removes_nothing_for_a_day(store: SqliteStore, reserve: Reserve) -> None:
+    await fill(store, timedelta(days=10), timedelta(0))
+    now, steady, looks = [NOW], [0.0], []
+
+    def clock() -> datetime:
+        looks.append(now[0])
+        return now[0]
+
+    task = asyncio.create_task(hourly(store, reserve, clock=clock, monotonic=lambda: steady[0]))
+    try:
+        await until(lambda: len(looks) > 3)
+        with capture_logs() as lines:
+            now[0], seen = after(days=81), len(looks)
+            await until(lambda: len(looks) > seen + 5)
+        assert [line["event"] for line in lines] == ["clock_set"]
+        assert await messages(store) == ["10d", "0d"]
+        steady[0] += timedelta(days=1).total_seconds()
+        now[0] += timedelta(days=1)
+
+        async def gone() -> bool:
+            return await messages(store) == ["0d"]
+
+        await until(gone)
+    finally:
+        task.cancel()
+
+
 async def test_once_an_hour_what_is_too_old_goes(store: SqliteStore, reserve: Reserve) -> None:
     await fill(store, timedelta(days=10), timedelta(0))
     now = [NOW]
-    keep = timedelta(days=90)
-    task = asyncio.create_task(
-        prune_hourly(store, keep, reserve, clock=lambda: now[0], every=timedelta(milliseconds=10))
-    )
+
+    def clock() -> datetime:
+        return now[0]
+
+    task = asyncio.create_task(hourly(store, reserve, clock=clock, monotonic=lambda: clock().timestamp()))
     try:
         await until(lambda: (Path(store.path).with_name("receiver.db.reserve")).exists())
         assert await messages(store) == ["10d", "0d"]
@@ -138,11 +172,7 @@ async def test_a_failure_is_told_and_tried_again(tmp_path: Path, monkeypatch: py
     full = FullDisk(file, heals=False)
     monkeypatch.setattr(retention, "BREATH", 0.0)
     with capture_logs() as lines:
-        every = timedelta(milliseconds=5)
-        reserve = Reserve(tmp_path / "receiver.db", SIZE)
-        task = asyncio.create_task(
-            prune_hourly(cast(Any, full), timedelta(days=90), reserve, clock=lambda: NOW, every=every)
-        )
+        task = asyncio.create_task(hourly(full, Reserve(tmp_path / "receiver.db", SIZE), clock=lambda: NOW))
         try:
             await until(lambda: lines)
             full.heals = True

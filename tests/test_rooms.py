@@ -35,7 +35,7 @@ ROOMS = {
     "engine": [
         *(f"receiver.{name}" for name in ("web", "peer", "journal", "metrics", "logs")),
         *(f"receiver.{name}" for name in ("dispatch", "dispatch.*", "perform", "pipe", "supervise", "child")),
-        *(f"receiver.{name}" for name in ("notices", "patience", "liveness", "systemd", "retention")),
+        *(f"receiver.{name}" for name in ("notices", "patience", "liveness", "drift", "systemd", "retention")),
     ],
     "edge": [
         *(f"receiver.{name}" for name in ("config", "config.*", "plugins", "dropin")),

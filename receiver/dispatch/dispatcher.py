@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
@@ -10,11 +10,14 @@ import structlog
 from receiver.dispatch.engine import Engine
 from receiver.dispatch.hands import Hands
 from receiver.dispatch.lane import Lane
+from receiver.drift import Drift
 from receiver.errors import ConfigFault, StoreUnavailable
 from receiver.patience import patiently
 from receiver.store.base import Store
 
 STARTED, STOPPED, WATCH_FAILED = "dispatch_started", "dispatch_stopped", "dispatch_watch_failed"
+CLOCK_SET = "clock_set"
+CLOCK_STEP = timedelta(seconds=1)
 
 log = structlog.get_logger()
 
@@ -37,6 +40,7 @@ class Dispatcher:
         self._store, self._handlers = store, handlers
         self._lanes: list[Lane] = []
         self._stop = asyncio.Event()
+        self._drift, self._step = Drift(clock), timedelta(0)
 
     async def start(self) -> None:
         """Give each handler its place in the log, and start it.
@@ -65,7 +69,8 @@ class Dispatcher:
         `os._exit`, because nothing else ends such a call.
         """
         running = {lane: asyncio.create_task(lane.run()) for lane in self._lanes}
-        watching = [asyncio.create_task(self._for_ever(step)) for step in (self._ring, self._renew)]
+        steps = (self._ring, self._renew, self._watch_clock)
+        watching = [asyncio.create_task(self._for_ever(step)) for step in steps]
         stuck = asyncio.create_task(self._find_stuck())
         stopped = asyncio.create_task(self._stop.wait())
         try:
@@ -93,6 +98,18 @@ class Dispatcher:
         """Keep what is claimed ours; four tries in the time of a lease."""
         await asyncio.sleep(self.engine.lease.total_seconds() / 4)
         await self._store.renew(self.engine.owner, now=self.engine.clock(), lease=self.engine.lease)
+
+    async def _watch_clock(self) -> None:
+        """A clock that is set back must not make retries wait for the old time."""
+        await asyncio.sleep(self.engine.look.total_seconds())
+        self._step += self._drift.step()
+        if abs(self._step) < CLOCK_STEP:
+            self._step = timedelta(0)  # it drifts, as clocks do
+            return
+        if self._step < timedelta(0):
+            await self._store.set_back(-self._step, now=self.engine.clock())
+        log.warning(CLOCK_SET, by=str(self._step), note="retries keep their pauses")
+        self._step = timedelta(0)
 
     async def _for_ever(self, step: Callable[[], Awaitable[None]]) -> None:
         while True:

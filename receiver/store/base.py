@@ -158,7 +158,10 @@ class Store(Protocol):
 
     # events out
     async def enrol(self, handlers: Sequence[str], *, owner: str, now: datetime) -> None:
-        """`register`, and begin to claim as this owner: what owners that are gone had claimed becomes interrupted."""
+        """`register`, and begin to claim as this owner: what owners that are gone had claimed becomes interrupted.
+
+        Where the newest event is from the future, the clock was set back meanwhile: see `set_back`.
+        """
 
     async def claim(
         self,
@@ -196,6 +199,9 @@ class Store(Protocol):
 
     async def standings(self) -> Mapping[str, Standing]:
         """The states as they are kept now, also as set by commands."""
+
+    async def set_back(self, by: timedelta, *, now: datetime) -> None:
+        """The clock was set back by so much: what waits for a time waits no longer for it than it should."""
 
     async def changed(self, timeout: timedelta) -> None:
         """Return soon after something may be new to claim, at the latest after `timeout`; a hint."""

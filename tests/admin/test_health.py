@@ -50,6 +50,20 @@ async def test_ready_again_is_who_can_write_again(site: Site) -> None:
     assert (await site.ask_admin("/readyz")).status == 200
 
 
+async def test_a_failed_write_is_seen_at_once_whatever_went_well_before(site: Site) -> None:
+    assert (await site.get(REPORT)).status == 200
+    with site.locked():
+        assert (await site.get(REPORT)).status == 503
+        assert (await site.ask_admin("/readyz")).status == 503
+    assert (await site.ask_admin("/readyz")).status == 200
+
+
+async def test_a_store_that_is_not_open_yet_is_not_ready(site: Site) -> None:
+    site.app.intake.closed = "no space left"
+    assert (await site.get(REPORT)).status == 503
+    assert json.loads((await site.ask_admin("/readyz")).body)["reasons"] == ["no space left"]
+
+
 async def test_alive_is_who_answers_even_if_nothing_can_be_stored(site: Site) -> None:
     await site.store.close()
     assert [(await site.ask_admin("/healthz")).status, (await site.get("/healthz")).status] == [200, 200]

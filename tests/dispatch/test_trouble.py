@@ -3,12 +3,14 @@
 import asyncio
 import re
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from engine_kit import Scripted, Yard, one_dead, worker
 
 from drills.waiting import is_running, until
+from receiver import Retry
 from receiver.errors import ConfigFault, HandlerStuck, StoreUnavailable
 from receiver.store.base import Settlement
 
@@ -33,6 +35,20 @@ async def test_stop_releases_what_was_not_finished_and_charges_nothing(yard: Yar
     async with yard.dispatching(again):
         await yard.done(5)
     assert {attempt.number for _, attempt in again.seen} == {1}
+
+
+async def test_a_clock_that_is_set_back_holds_up_no_retry(yard: Yard) -> None:
+    async def fails_first(_event: Any, attempt: Any) -> None:
+        if attempt.number == 1:
+            raise Retry("not yet", after=timedelta(seconds=1))
+
+    crm = Scripted(fails_first)
+    async with yard.dispatching(crm):
+        await yard.add_reports(1)
+        await until(lambda: crm.ids)
+        yard.shift = -timedelta(hours=3)
+        await yard.done(1)
+    assert [attempt.number for _, attempt in crm.seen] == [1, 2]
 
 
 async def test_a_result_that_cannot_be_written_stays_and_stops_claiming_until_it_can(yard: Yard) -> None:

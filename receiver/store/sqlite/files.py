@@ -18,6 +18,7 @@ SYNCHRONOUS = {"log": ("FULL", 2), "dispatch": ("NORMAL", 1)}
 # The dispatch side checkpoints the log (PASSIVE); the writer's own limit is a net for when nobody does. In pages.
 WAL_PAGES = {"log": 16_000, "dispatch": 1_000}
 
+NO_TEXT = "Could not decode to UTF-8"  # how Python's message begins; it goes on with the text itself
 NOTHING_LEFT = 64 * 1024  # bytes; SQLite calls it an I/O error where even its index does not fit
 
 _WORDS = {
@@ -44,9 +45,14 @@ def code(fault: sqlite3.Error) -> int:
     return int(getattr(fault, "sqlite_errorcode", 0) or 0) & 0xFF
 
 
+def is_damage(fault: sqlite3.Error) -> bool:
+    """Whether it says that the file is not as it was written. Python itself finds texts that are none."""
+    return code(fault) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or str(fault).startswith(NO_TEXT)
+
+
 def unavailable(fault: sqlite3.Error, path: Path) -> StoreUnavailable:
-    """What an error means to an operator."""
-    words = _WORDS.get(code(fault))
+    """What an error means to an operator; never with words of what is stored."""
+    words = _WORDS[sqlite3.SQLITE_CORRUPT] if str(fault).startswith(NO_TEXT) else _WORDS.get(code(fault))
     free = shutil.disk_usage(path.parent).free if path.parent.exists() else 0
     full = code(fault) in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) and free < NOTHING_LEFT
     if full or code(fault) == sqlite3.SQLITE_FULL:
@@ -217,6 +223,7 @@ def _look(db: sqlite3.Connection, file: str) -> None:
 
 
 def _unusable(fault: sqlite3.Error, path: Path) -> Exception:
-    if code(fault) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return StoreUnusable(f"{path} is damaged ({fault}): move it away and restore a backup; nothing was changed")
+    if is_damage(fault):
+        found = NO_TEXT if str(fault).startswith(NO_TEXT) else str(fault)
+        return StoreUnusable(f"{path} is damaged ({found}): move it away and restore a backup; nothing was changed")
     return unavailable(fault, path)

@@ -9,6 +9,7 @@ from receiver.store.sqlite import rows
 from receiver.store.sqlite.desk import Connections
 from receiver.store.views import Standing, StoredEvent
 
+SLACK = timedelta(seconds=1)  # by which two processes' clocks may seem to differ
 MOST_COUNTED = 100_000  # of what waits; more is as good as this
 
 ENROL = (
@@ -79,6 +80,23 @@ def take_over(at: Connections, owner: str, now: datetime) -> int:
         line = (handler, position, replay, rows.to_micros(now), attempts + 1, 0, "interrupted", ENDED)
         at.dispatch.execute(LOG, line)
     return lost + len(found)
+
+
+def heed_clock(at: Connections, now: datetime) -> None:
+    """Where the log's newest event is from the future, the clock was set back while nobody watched."""
+    newest = at.log.execute("SELECT received_at FROM events ORDER BY position DESC LIMIT 1").fetchone()
+    ahead = rows.from_micros(newest[0]) - now if newest else timedelta(0)
+    if ahead > SLACK:
+        set_back(at, ahead, now)
+
+
+def set_back(at: Connections, by: timedelta, now: datetime) -> None:
+    """Bring forward what is due later than now by as much as the clock was set back."""
+    earlier = by // timedelta(microseconds=1)
+    at.dispatch.execute(
+        "UPDATE exceptions SET due_at = max(due_at - ?, 0) WHERE state = 'again' AND due_at > ?",
+        (earlier, rows.to_micros(now)),
+    )
 
 
 def insert(at: Connections, handler: str, stored: StoredEvent, state: str, **values: Any) -> None:

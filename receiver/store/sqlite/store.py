@@ -142,6 +142,7 @@ class SqliteStore:
     async def enrol(self, handlers: Sequence[str], *, owner: str, now: datetime) -> None:
         await self._desk.write(lambda at: lanes.register(at, handlers))
         await self._desk.write(lambda at: lanes.take_over(at, owner, now))
+        await self._desk.write(lambda at: lanes.heed_clock(at, now))
         self._ear.open()
         self._caretaker.start()
 
@@ -186,6 +187,9 @@ class SqliteStore:
 
     async def standings(self) -> Mapping[str, Standing]:
         return await self._desk.read(lanes.standings)
+
+    async def set_back(self, by: timedelta, *, now: datetime) -> None:
+        await self._desk.write(lambda at: lanes.set_back(at, by, now))
 
     async def changed(self, timeout: timedelta) -> None:
         await self._ear.wait(min(timeout.total_seconds(), POLL))

@@ -128,6 +128,26 @@ async def test_a_due_time_beyond_the_horizon_is_due_now(house: House) -> None:
     assert [one.event.id for one in await house.claim()] == [event_id]
 
 
+async def test_a_clock_set_back_brings_forward_what_waits_for_a_time(house: House) -> None:
+    await house.enrol("crm")
+    await house.stored(*reports(2))
+    soon, now = await house.claim()
+    await house.settle(soon, RetryAt(after(hours=3, seconds=5), "503"))
+    await house.settle(now, RetryAt(after(-5), "503"))
+    await house.dispatch.set_back(timedelta(hours=3), now=NOW)
+    assert await house.dispatch.waiting("crm", now=NOW) == (1, after(5))
+
+
+async def test_a_clock_set_back_while_nothing_ran_is_noticed_by_the_newest_event(house: House) -> None:
+    await house.enrol("crm")
+    await house.stored(report(received_at=after(hours=3)))
+    (one,) = await house.claim(now=after(hours=3))
+    await house.settle(one, RetryAt(after(hours=3, seconds=5), "503"), now=after(hours=3))
+    await house.reopen_dispatch()
+    await house.enrol("crm", now=NOW)
+    assert await house.dispatch.waiting("crm", now=NOW) == (0, after(5))
+
+
 async def test_what_is_released_is_pending_as_before_without_an_attempt(house: House) -> None:
     await house.enrol("crm")
     ids = await house.stored(*reports(2))
