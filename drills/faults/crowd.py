@@ -10,12 +10,12 @@ from drills.load import Load
 
 CROWD = 400
 """Connections: ten times as many as keep a receiver busy."""
-SECONDS = 2.0
+SECONDS = 1.5
 MOST_MEMORY = 200
 """MiB."""
 
 
-@fault(short=True)
+@fault()
 async def burst(scene: Scene) -> None:
     """Hundreds of connections send as fast as they are answered, on a slow disk: 200 or 503, memory bounded."""
     await scene.start()

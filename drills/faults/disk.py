@@ -35,7 +35,7 @@ async def read_only(scene: Scene) -> None:
     await _failing_writes(scene, errno.EROFS, named="read-only|I/O error")
 
 
-@fault(short=True)
+@fault()
 async def write_fails(scene: Scene) -> None:
     """Every write is an I/O error."""
     await _failing_writes(scene, errno.EIO, named="I/O error")

@@ -16,6 +16,7 @@ HELD = 5.0
 """Seconds that another process holds a write lock."""
 PATIENCE = 4.0
 """Seconds within which what waits for a lock is answered: two, and what a busy machine adds."""
+LOCKED = "holds the write lock"
 EX_TAKEN, EX_CONFIG = 69, 78
 PAGE = 4096
 LEAF = 13
@@ -34,7 +35,7 @@ async def write_lock(scene: Scene) -> None:
     """Another process writes into the log for seconds."""
     await scene.start()
     async with scene.under_load():
-        async with scene.trouble(named="holds the write lock"), _held(scene.database):
+        async with scene.trouble(named=LOCKED, why=f"{LOCKED}|not finished"), _held(scene.database):
             await asyncio.sleep(HELD)
         await scene.answers(20)
     scene.must(scene.row["slowest"] <= PATIENCE, f"an answer took {scene.row['slowest']} s")
@@ -47,7 +48,7 @@ async def write_lock_on_dispatch(scene: Scene) -> None:
     await scene.start()
     async with scene.under_load():
         other = scene.database.with_name("receiver.dispatch.db")
-        async with scene.trouble(named="holds the write lock", red=False, refused=False), _held(other):
+        async with scene.trouble(named=LOCKED, red=False, refused=False), _held(other):
             await asyncio.sleep(HELD)
         await scene.answers(20)
     await scene.prove()
@@ -67,7 +68,7 @@ async def _held(database: Path) -> AsyncIterator[None]:
         await holder.wait()
 
 
-@fault(short=True)
+@fault()
 async def corrupt_running(scene: Scene) -> None:
     """A page of the log is overwritten under the running receiver: what lies elsewhere stays."""
     await scene.start()
@@ -125,7 +126,7 @@ def _readable(database: Path) -> set[str]:
     return found
 
 
-@fault(short=True)
+@fault()
 async def corrupt_start(scene: Scene) -> None:
     """A damaged store: it refuses to start, says the cure, and changes nothing."""
     await _left_behind(scene)
@@ -164,7 +165,7 @@ def _set_version(database: Path, version: int) -> int:
     return before
 
 
-@fault(short=True)
+@fault()
 async def second_receiver(scene: Scene) -> None:
     """Another one on the same store is refused, and told who has it; the first notices nothing."""
     await scene.start()

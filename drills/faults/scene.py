@@ -29,7 +29,7 @@ DATABASE = "disk/receiver.db"
 TABLES = (
     f'[store]\nurl = "sqlite:///{DATABASE}"\n',
     '[plugins]\ndirectory = "handlers.d"\n',
-    '[handlers.own]\nuse = "own"\nconcurrency = 16\nretries = ["1s", "1s", "1s", "1s"]\n',
+    '[handlers.own]\nuse = "own"\nconcurrency = 32\nretries = ["1s", "1s", "1s", "1s"]\n',
     '[handlers.audit]\nuse = "log"\nfile = "audit.log"\n',
 )
 OWN = """
@@ -38,7 +38,7 @@ from zlib import crc32
 from receiver import Retry
 
 async def handle(event, attempt):
-    await asyncio.sleep(0.02)
+    await asyncio.sleep(0.05)
     if attempt.number == 1 and crc32(event.message_id.encode()) % 5 == 0:
         raise Retry("now and then it fails", after=1)
     with open("own.txt", "a") as ledger:
@@ -115,10 +115,12 @@ class Scene:
         await until(lambda: self.load.statuses[status] >= wanted, within=within)
 
     @asynccontextmanager
-    async def trouble(self, *, named: str = "", red: bool = True, refused: bool = True) -> AsyncIterator[None]:
+    async def trouble(
+        self, *, named: str = "", why: str = "", red: bool = True, refused: bool = True
+    ) -> AsyncIterator[None]:
         """The block is the fault. It must be seen (`named` in the log, `red` in /readyz), and heal when it is over.
 
-        Without `refused` no answer may be anything but 200.
+        `why` is what /readyz says, where that is not as in the log. Without `refused` no answer may be anything but 200.
         """
         clock = asyncio.get_running_loop().time
         before, lines, slow, began = self.load.statuses.copy(), len(self.serve.log), len(self.load.times), clock()
@@ -136,14 +138,16 @@ class Scene:
         if named:
             self.must(any(re.search(named, str(line)) for line in said), f"no line of the log names it (/{named}/)")
         if red:
-            self._was_red(began, ended, named)
+            self._was_red(began, ended, why or named)
 
-    def _was_red(self, began: float, ended: float, named: str) -> None:
+    def _was_red(self, began: float, ended: float, why: str) -> None:
         red = [look for look in self.ready.looks if began <= look.at <= ended + 0.5 and not look.ready]
         self.must(red, f"/readyz stayed green for all of {ended - began:.1f} s")
         if red:
             self.row["red after"] = round(red[0].at - began, 2)
-            self.must(any(re.search(named, look.reasons) for look in red), f"/readyz gave no reason like /{named}/")
+            self.must(
+                any(re.search(why, look.reasons) for look in red), f"/readyz said {red[-1].reasons!r}, not /{why}/"
+            )
 
     async def _heals(self, ended: float) -> None:
         """Green and answered 200 again within the promise; how long it took."""
@@ -172,12 +176,20 @@ class Scene:
             self.row["repeats"] <= MOST_AHEAD * (restarts + self.deaths),
             f"{self.row['repeats']} deliveries were repeated, one of them {max(repeats.values(), default=0)} times",
         )
-        await self.serve.kill(*self.serve.family)
-        await self.serve.is_gone()
+        await self._dies()
         self._is_stored(rests)
         self.meddler.calm()
         self.serve = await self.yard.serve(**self.env())
         await self.reach_all()
+
+    async def _dies(self) -> None:
+        """In the middle of the load, so that handlers have something in hand."""
+        answered = self.load.broken
+        async with self.load.running(self.url):
+            await self.answers(20)
+            await self.serve.kill(*self.serve.family)
+        await self.serve.is_gone()
+        self.load.broken = answered
 
     async def reach_all(self) -> None:
         """Every stored event reaches every handler; the counters add up."""
