@@ -5,6 +5,7 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -86,7 +87,7 @@ class _Run:
 
     async def all(self) -> None:
         """The steps in their order; none begins after the time is over."""
-        steps = (
+        steps: tuple[Callable[[], Awaitable[None]], ...] = (
             self._fill,
             self._meter,
             self._compares,

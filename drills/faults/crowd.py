@@ -39,7 +39,7 @@ async def recovery_storm(scene: Scene) -> None:
     async with scene.under_load():
         async with scene.trouble(named="I/O error"):
             scene.meddler.write_errno, scene.meddler.write_failures = errno.EIO, -1
-            await scene.answers(1, status=503)
+            await scene.refuses()
             async with crowd.running(scene.url):
                 await asyncio.sleep(SECONDS)
             scene.meddler.calm()

@@ -65,7 +65,7 @@ async def fsync_fails_once(scene: Scene) -> None:
     async with scene.under_load():
         async with scene.trouble(named="I/O error", red=False):
             scene.meddler.fsync_errno, scene.meddler.fsync_failures = errno.EIO, 1
-            await scene.answers(1, status=503)
+            await scene.refuses()
         await scene.answers(20)
     await scene.prove()
 
@@ -102,7 +102,7 @@ async def fsync_hangs(scene: Scene) -> None:
     async with scene.under_load():
         async with scene.trouble(named="not finished a write"):
             scene.meddler.fsync_delay = HANGS * 1e6
-            await scene.answers(1, status=503)
+            await scene.refuses()
             scene.meddler.calm()
             await asyncio.sleep(HANGS - 4)
         await scene.answers(20)
@@ -175,7 +175,7 @@ async def _comes_to_itself(scene: Scene) -> None:
 
 async def _lasts(scene: Scene) -> None:
     """Until reports are refused, and a while longer."""
-    await scene.answers(1, status=503)
+    await scene.refuses()
     await asyncio.sleep(AWHILE)
 
 

@@ -21,6 +21,8 @@ RATE = 120.0
 """Reports a second: less than the slow handler can take, so that nothing piles up."""
 HEALED_WITHIN, GIVEN_UP = 5.0, 15.0
 """Seconds that it may take, and after which nobody waits for it any more."""
+REFUSED_WITHIN = 10.0
+"""Seconds: what hangs is given up before that."""
 MOST_LINES = 25.0
 """Lines of the log a second that a fault may cost."""
 MOST_AHEAD = 1024
@@ -114,13 +116,20 @@ class Scene:
         wanted = self.load.statuses[status] + count
         await until(lambda: self.load.statuses[status] >= wanted, within=within)
 
+    async def refuses(self) -> None:
+        """Wait for a 503, as there has to be one."""
+        try:
+            await self.answers(1, status=503, within=REFUSED_WITHIN)
+        except AssertionError:
+            self.note("nothing was answered 503, though nothing could be stored")
+
     @asynccontextmanager
     async def trouble(
         self, *, named: str = "", why: str = "", red: bool = True, refused: bool = True
     ) -> AsyncIterator[None]:
         """The block is the fault. It must be seen (`named` in the log, `red` in /readyz), and heal when it is over.
 
-        `why` is what /readyz says, where that is not as in the log. Without `refused` no answer may be anything but 200.
+        `why` is what /readyz says, where that is not as in the log. Without `refused` every answer has to be 200.
         """
         clock = asyncio.get_running_loop().time
         before, lines, slow, began = self.load.statuses.copy(), len(self.serve.log), len(self.load.times), clock()
