@@ -131,9 +131,11 @@ async def listening(hostile: Hostile) -> AsyncIterator[int]:
     talking = set[asyncio.Task[None]]()
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError, EOFError):
-            await hostile.talk(reader, writer)
-        writer.close()
+        try:
+            with suppress(OSError, EOFError):
+                await hostile.talk(reader, writer)
+        finally:
+            writer.transport.abort()
 
     def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.ensure_future(talk(reader, writer))
@@ -148,3 +150,4 @@ async def listening(hostile: Hostile) -> AsyncIterator[int]:
         for task in talking:
             task.cancel()
         await asyncio.gather(*talking, return_exceptions=True)
+        await asyncio.sleep(0)  # for what was aborted to be closed

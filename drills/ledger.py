@@ -104,13 +104,16 @@ class Target:
             for task in talking:
                 task.cancel()
             await asyncio.gather(*talking, return_exceptions=True)
+            await asyncio.sleep(0)  # for what was aborted to be closed
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError, EOFError):
-            while True:
-                self.given[json.loads(await body(reader)).get("subject", "")] += 1
-                writer.write(NO_CONTENT)
-        writer.close()
+        try:
+            with suppress(OSError, EOFError):
+                while True:
+                    self.given[json.loads(await body(reader)).get("subject", "")] += 1
+                    writer.write(NO_CONTENT)
+        finally:
+            writer.transport.abort()
 
 
 async def body(reader: asyncio.StreamReader) -> bytes:
