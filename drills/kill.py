@@ -138,10 +138,11 @@ class Killing:
         async def moves() -> bool:
             return sum(one.done for one in (await self._audit.balance()).handlers) > done
 
-        with suppress(AssertionError):
+        try:
             await until(moves, within=STALLED)
-        acknowledged = self._load.acknowledged
-        self._audit.look(acknowledged)
+        except AssertionError:
+            self._verdict.faults.append(f"no handler got on for {STALLED:.0f} s")
+        self._audit.look(self._load.acknowledged)
 
     def _pause(self) -> float:
         return self._random.uniform(0.0, 0.4) if self._random.random() < 0.5 else self._random.uniform(0.4, 1.6)
@@ -258,8 +259,13 @@ class Killing:
         )
         if not left:
             serve.known.clear()  # its numbers may be others' by the end
+        self._said_nothing_wrong(serve)
         serve.stderr.unlink(missing_ok=True)
         serve.stdout.unlink(missing_ok=True)
+
+    def _said_nothing_wrong(self, serve: Command) -> None:
+        _, found, words = serve.stderr.read_text().partition("Traceback (most recent call last)")
+        self._verdict.must(not found, f"a traceback in the log: …{words[:600].splitlines()[-1:]}")
 
     async def _send_again(self) -> None:
         """What was not answered 200 comes again, as from a provider."""
@@ -295,6 +301,7 @@ class Killing:
             self._verdict.must(False, wrong)  # noqa: FBT003
         self._ready_in_time()
         await self._serve.stop()
+        self._said_nothing_wrong(self._serve)
 
     def _ledger(self, handler: str) -> tuple[Ledger, Callable[[str], bool]]:
         folder = self._yard.folder
