@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import re
+import resource
 import socket
 import stat
 from collections.abc import Callable, Iterator
@@ -21,9 +22,15 @@ from receiver.errors import ReceiverError
 BACKLOG = 2048
 KEEP_ALIVE = timedelta(seconds=75)  # above nginx's own 60 s for upstreams, so that the proxy closes first
 DRAIN = timedelta(seconds=5)  # what requests in flight get when we stop
-WHOLE_WITHIN = timedelta(seconds=30)  # from a connection's or a request's beginning to the request's end
+WHOLE_WITHIN = timedelta(seconds=10)  # from a connection's or a request's beginning to the request's end
 HEAD_MOST = 64 * 1024  # bytes of request line and headers
 UNREAD_MOST = 1024**2  # bytes of a body that are thrown away after its request was answered
+MOST_CONNECTIONS = 2048
+SPARE_FILES = 256  # file handles for everything that is no connection
+FULL = (
+    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\ncontent-type: text/plain; charset=utf-8\r\n"
+    b"content-length: 27\r\nconnection: close\r\n\r\nNot stored; send it again.\n"
+)
 
 _HIGH = re.compile(rb"[\x80-\xff]")
 # uvicorn writes a line for every malformed request; strangers are not worth that.
@@ -50,9 +57,22 @@ class Protocol(HttpToolsProtocol):
         self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A new connection has to say something soon."""
+        """A new connection has to say something soon. Where there are too many, one that does nothing goes."""
         super().connection_made(transport)
+        self._heard_at = self.loop.time()
         self._watch()
+        if len(self.connections) > most_connections() and not self._make_room():
+            transport.write(FULL)
+            transport.close()
+
+    def _make_room(self) -> bool:
+        """Close the connection that has done nothing for the longest time; False where all are at work."""
+        others = (each for each in self.connections if each is not self and isinstance(each, Protocol))
+        idle = min((each for each in others if each._is_idle()), key=lambda each: each._heard_at, default=None)
+        if idle is None:
+            return False
+        idle.transport.close()
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The end, from either side."""
@@ -61,6 +81,7 @@ class Protocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, and see what is still to come."""
+        self._heard_at = self.loop.time()
         super().data_received(data if data.isascii() else self._with_plain_line(data))
         if self.transport.is_closing():
             self._unwatch()
@@ -121,6 +142,20 @@ class Protocol(HttpToolsProtocol):
         if self._deadline:
             self._deadline.cancel()
             self._deadline = None
+
+
+def most_connections() -> int:
+    """How many there may be: no more than there are file handles for."""
+    return min(MOST_CONNECTIONS, max(resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_FILES, SPARE_FILES))
+
+
+def allow_connections() -> None:
+    """Take as many file handles as we are allowed to; the usual 1,024 are fewer than there may be connections."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_CONNECTIONS + SPARE_FILES
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 class Server(uvicorn.Server):

@@ -30,6 +30,7 @@ UNSTORED = "unstored"
 """How a line of the dispatch process begins that says why it cannot store a notice."""
 QUIET_CHECK = 5.0  # seconds
 READY_PATIENCE = 15.0  # seconds that the handlers get before we say that we are ready all the same
+CHILD_STOP = timedelta(seconds=7)  # the dispatch process takes less than six
 SILENCE = timedelta(seconds=20)  # without a sign of life the dispatch process is stuck
 
 log = structlog.get_logger()
@@ -75,6 +76,7 @@ class Serving:
         Raises AddressTaken, StoreTaken, StoreUnusable. A store that cannot take anything now is waited for, while
         callbacks are answered 503.
         """
+        http.allow_connections()
         sockets = self._bind()
         self._app = App(self.settings, self.store, clock=now, refused=self._wrong_secret)
         try:
@@ -93,6 +95,8 @@ class Serving:
         self._stopping = True
         if self._server:
             self._server.stop()
+        if self._child:  # at once: what a target keeps it waiting for goes on beside what is being answered here
+            self._spawn(self._child.stop(within=CHILD_STOP))
 
     async def _open(self) -> None:
         """Open the store and give new handlers their place: the first callback is owed to them. May be tried again."""
@@ -115,7 +119,7 @@ class Serving:
             await server.serve(list(sockets.values()))
         finally:
             if self._child:
-                await self._child.stop()
+                await self._child.stop(within=CHILD_STOP)
             for task in (working, *self._tasks):
                 task.cancel()
         with contextlib.suppress(asyncio.CancelledError):

@@ -11,11 +11,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import structlog
 
 from receiver import pipe, units
+from receiver.chatter import Chatter
 from receiver.dispatch.hands import GRACE, nobody
 from receiver.errors import ConfigFault, HandlerStuck, StartFault
 from receiver.events import Event
@@ -124,12 +125,14 @@ class WorkerProcess:
 
     async def _spawn(self) -> asyncio.subprocess.Process:
         ours, theirs = socket.socketpair()
-        with theirs:
+        heard, printed = _output()
+        with theirs, printed:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-P", "-m", "receiver.worker", str(theirs.fileno())),
                 pass_fds=(theirs.fileno(),),
                 stdin=asyncio.subprocess.DEVNULL,
-                stdout=2,
+                stdout=printed,
+                stderr=printed,
                 start_new_session=True,
             )
         self.pid = process.pid
@@ -137,6 +140,7 @@ class WorkerProcess:
         self._lines = pipe.Lines(self._hear, self._closed.set)
         loop = asyncio.get_running_loop()
         await loop.create_unix_connection(lambda: self._lines, sock=ours)
+        await loop.connect_read_pipe(lambda: Chatter(self._spec.name), heard)
         self._beat_at = loop.time()
         self._lines.write(self._greeting())
         return process
@@ -216,6 +220,12 @@ class WorkerProcess:
             if not call.results.done():
                 call.results.set_result([Result("interrupted", reason)] * call.count)
         self.on_end()
+
+
+def _output() -> tuple[BinaryIO, BinaryIO]:
+    """A pipe for what a worker prints: our end and its end."""
+    ours, theirs = os.pipe()
+    return open(ours, "rb"), open(theirs, "wb")
 
 
 def resident(pid: int) -> int:

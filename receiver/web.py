@@ -26,6 +26,8 @@ NOT_FOUND = b"Not found.\n"  # one body for all that is refused: nobody learns w
 ALLOWED = b"GET, POST, HEAD, OPTIONS"
 EMPTY = (b"", b"{}", b"[]")
 PROBES = ("HEAD", "OPTIONS")
+MOST_READING = 32 * 1024**2  # bytes of bodies that may be on their way in before others are refused
+STOPPING = StoreUnavailable("the receiver is stopping, and the disk has not answered")
 SIMULATED = b"receiver-simulated"
 
 
@@ -107,6 +109,7 @@ class Intake:
         """When a callback was last stored, on the monotonic clock."""
         self._store = store
         self._max_body = max_body
+        self._reading = 0
         self._trusted = trusted
         self._clock = clock
         self._meter = meter
@@ -174,7 +177,9 @@ class Intake:
             return "bad_method"
         if reason := self.closed or self._store.refusal():
             return await self._unavailable(send, StoreUnavailable(reason))
-        body = await _read(receive, self._max_body)
+        if self._reading > MOST_READING:
+            return await self._unavailable(send, StoreUnavailable("overloaded: too many bodies are on their way in"))
+        body = await self._read(receive)
         if body is None:
             await _answer(send, 413, f"More than {self._max_body} bytes.\n".encode())
             return "too_large"
@@ -187,6 +192,24 @@ class Intake:
             self._note_refusal(_Refused("signature", source.name, endpoint), scope)
             await _answer(send, 404, NOT_FOUND)
             return "forbidden"
+
+    async def _read(self, receive: Receive) -> bytes | None:
+        """The body, counted while it is read; None as soon as it is larger than it may be. Raises _Gone."""
+        body = b""
+        try:
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise _Gone
+                part: bytes = message.get("body", b"")
+                body += part
+                self._reading += len(part)
+                if len(body) > self._max_body:
+                    return None
+                if not message.get("more_body"):
+                    return body
+        finally:
+            self._reading -= len(body)
 
     def _callback(self, source: Source, endpoint: str, scope: Scope, body: bytes) -> Callback:
         headers = dict(scope["headers"])
@@ -211,10 +234,10 @@ class Intake:
         watch = asyncio.ensure_future(_left(receive)) if any(not event.identity.certain for event in events) else None
         try:
             recorded = await self._store.record(callback, events, fault=fault)
-        except StoreUnavailable as unavailable:
+        except (StoreUnavailable, asyncio.CancelledError) as refusal:
             if watch:
                 watch.cancel()
-            return await self._unavailable(send, unavailable)
+            return await self._unavailable(send, refusal if isinstance(refusal, StoreUnavailable) else STOPPING)
         self.stored_at = time.monotonic()
         self._say(callback, recorded, fault)
         answered = watch is None or not watch.done()
@@ -276,21 +299,6 @@ def stamp(source: Source, callback: Callback, events: Sequence[Event]) -> Sequen
 
 def _text(headers: Mapping[bytes, bytes]) -> dict[str, str]:
     return {name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items()}
-
-
-async def _read(receive: Receive, most: int) -> bytes | None:
-    """The body, counted while it is read; None as soon as it is larger than `most`."""
-    body = b""
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise _Gone
-        part: bytes = message.get("body", b"")
-        body += part
-        if len(body) > most:
-            return None
-        if not message.get("more_body"):
-            return body
 
 
 async def _left(receive: Receive) -> None:

@@ -1,7 +1,7 @@
 """A handler's own process: events in, verdicts out, one JSON object a line over an inherited socket.
 
 `python -m receiver.worker FD`; started by `supervise`, and ended with it. What handler code prints goes to its
-parent's stderr and never disturbs the lines.
+parent's stderr, as far as it is not too much, and never disturbs the lines.
 """
 
 import asyncio

@@ -1,11 +1,13 @@
 """`serve` and `dispatch`: the commands that run until they are stopped."""
 
 import asyncio
+import contextlib
+import os
 import signal
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -50,7 +52,7 @@ def serve(
     serving = Serving(settings, dispatch=command, ready=_announce)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(until_stopped(serving.run(), serving.stop, SIGNALS))
+            _end(runner.run(until_stopped(serving.run(), serving.stop, SIGNALS)))
     except AddressTaken as fault:
         port = settings.server.listen.port
         other = f"{settings.server.listen.host}:{port + 10}" if port else "unix:/another/path"
@@ -77,7 +79,15 @@ def dispatch(config: Path | None, log_format: str | None, lifeline: int | None) 
     keys: dict[str, Any] = {"format": settings.log.format, "level": settings.log.level, "reveal": settings.log.reveal}
     dispatching = Dispatching(settings, lifeline=lifeline, log_keys=keys)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(until_stopped(dispatching.run(), dispatching.stop, SIGNALS))
+        _end(runner.run(until_stopped(dispatching.run(), dispatching.stop, SIGNALS)))
+
+
+def _end(status: int) -> NoReturn:
+    """End at once, now that all is closed: a thread that waits for a name or for the disk would hold us up."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
+    os._exit(status)
 
 
 def _dispatch_command(settings: "Settings", log_format: str | None) -> list[str]:

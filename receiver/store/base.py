@@ -201,7 +201,10 @@ class Store(Protocol):
         """The states as they are kept now, also as set by commands."""
 
     async def set_back(self, by: timedelta, *, now: datetime) -> None:
-        """The clock was set back by so much: what waits for a time waits no longer for it than it should."""
+        """The clock was set back by so much: what waits for a time waits no longer for it than it should.
+
+        By more than a day, and it is beyond the horizon of `claim`.
+        """
 
     async def changed(self, timeout: timedelta) -> None:
         """Return soon after something may be new to claim, at the latest after `timeout`; a hint."""

@@ -9,6 +9,7 @@ from receiver.store.sqlite import rows
 from receiver.store.sqlite.desk import Connections
 from receiver.store.views import Standing, StoredEvent
 
+DAY = timedelta(days=1)
 SLACK = timedelta(seconds=1)  # by which two processes' clocks may seem to differ
 MOST_COUNTED = 100_000  # of what waits; more is as good as this
 
@@ -91,7 +92,9 @@ def heed_clock(at: Connections, now: datetime) -> None:
 
 
 def set_back(at: Connections, by: timedelta, now: datetime) -> None:
-    """Bring forward what is due later than now by as much as the clock was set back."""
+    """Bring forward what is due later than now by as much as the clock was set back; by days, it is due by that."""
+    if by > DAY:
+        return
     earlier = by // timedelta(microseconds=1)
     at.dispatch.execute(
         "UPDATE exceptions SET due_at = max(due_at - ?, 0) WHERE state = 'again' AND due_at > ?",

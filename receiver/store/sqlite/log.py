@@ -27,6 +27,7 @@ MOST_WAITING = 4096  # callbacks, and
 MOST_BYTES = 64 * 1024**2  # bytes of them, that may wait for a commit before others are refused
 STUCK = 2.0  # seconds after which a commit that does not end lets nobody else wait
 PATIENCE = 4.0  # seconds after which those who wait for it are told that it failed
+LEAVE = 2.5  # seconds that what is begun gets when we stop; a disk that hangs for longer must not hold up the end
 LATER = 0.2  # seconds that marks and counts may wait for a commit of their own
 # Turns of the loop between a commit and the next, so that those just answered can be in the next one.
 TURNS = 4
@@ -76,12 +77,17 @@ class LogWriter:
         self._task = asyncio.create_task(self._run(), name="log-writer")
 
     async def close(self) -> None:
-        """Refuse what comes, finish what waits, let go."""
+        """Refuse what comes, finish what waits, let go; within three seconds, whatever the disk does."""
         self._closing = True
         self._kick.set()
-        if self._task:
-            await self._task
-        await self.file.disconnect()
+        try:
+            async with asyncio.timeout(LEAVE):
+                if self._task:
+                    await asyncio.shield(self._task)
+                await self.file.disconnect()
+        except TimeoutError:
+            self._refuse((), StoreUnavailable("the receiver is stopping"))
+            self.abandon()
 
     def abandon(self) -> None:
         """Let go of everything as a crash would: nothing that waits is finished."""
