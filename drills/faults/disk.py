@@ -2,8 +2,7 @@
 
 import asyncio
 import errno
-import os
-from pathlib import Path
+import re
 
 from drills.faults import mount
 from drills.faults.scene import Scene
@@ -14,7 +13,8 @@ AWHILE = 2.5
 """Seconds that a lasting fault lasts."""
 HANGS = 6.0
 """Seconds that a hanging disk hangs: longer than anything that waits for it may wait."""
-FULL = "no space left|KiB free"
+FULL = "[Nn]o space left|KiB free"
+READ_ONLY = "[Rr]ead-only"
 
 
 @fault(short=True, disk=16)
@@ -115,7 +115,7 @@ async def start_on_full_disk(scene: Scene) -> None:
     """Started when nothing can be written: it says so to providers, and heals without being started again."""
     await _put_out(scene)
     with mount.filled(scene.disk):
-        await _refuses(scene)
+        await _refuses(scene, FULL)
     await _comes_to_itself(scene)
 
 
@@ -124,7 +124,7 @@ async def start_on_full_disk_first(scene: Scene) -> None:
     """The same for the first start of all: there is no database yet."""
     scene.configure()
     with mount.filled(scene.disk):
-        await _refuses(scene)
+        await _refuses(scene, FULL)
     await _comes_to_itself(scene)
 
 
@@ -133,7 +133,7 @@ async def start_read_only(scene: Scene) -> None:
     """Started on a file system that is mounted read-only."""
     await _put_out(scene)
     with mount.read_only(scene.disk):
-        await _refuses(scene)
+        await _refuses(scene, READ_ONLY)
     await _comes_to_itself(scene)
 
 
@@ -144,9 +144,10 @@ async def _put_out(scene: Scene) -> None:
         await scene.answers(20)
     await scene.serve.kill(*scene.serve.family)
     await scene.serve.is_gone()
+    scene.deaths += 1
 
 
-async def _refuses(scene: Scene) -> None:
+async def _refuses(scene: Scene, why: str) -> None:
     """Started now, it runs, answers 503 and says why; it does not end again and again."""
     scene.serve = await scene.yard.start("serve", **scene.env())
     before = scene.load.statuses.copy()
@@ -156,7 +157,9 @@ async def _refuses(scene: Scene) -> None:
     seen = scene.load.statuses - before
     scene.row |= {"200": seen[200], "503": seen[503]}
     scene.must(not seen[200], f"{seen[200]} answers were 200 where nothing could be stored")
-    scene.must(not scene.ready.looks[-1].ready, "/readyz is green where nothing can be stored")
+    look = scene.ready.looks[-1]
+    scene.must(not look.ready and re.search(why, look.reasons), f"/readyz: {look.ready} {look.reasons!r}, not /{why}/")
+    scene.must(any(re.search(why, str(line)) for line in scene.serve.log), f"no line of the log names it (/{why}/)")
     scene.load.broken = 0  # until it listens
 
 
@@ -177,9 +180,3 @@ async def _lasts(scene: Scene) -> None:
     """Until reports are refused, and a while longer."""
     await scene.refuses()
     await asyncio.sleep(AWHILE)
-
-
-def page_size(database: Path) -> int:
-    """Bytes of a page."""
-    with database.open("rb") as file:
-        return int.from_bytes(os.pread(file.fileno(), 2, 16), "big") or 65536

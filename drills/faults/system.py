@@ -160,6 +160,7 @@ async def _stops(scene: Scene) -> None:
     scene.serve.process.send_signal(signal.SIGTERM)
     status = await scene.serve.ended(PATIENCE)
     await scene.serve.is_gone()
+    scene.deaths += 1  # a disk that hangs takes the last results with it
     scene.row["stopped in"] = round(loop.time() - began, 1)
     scene.must(status == 0, f"a stop ended with {status}")
     scene.must(loop.time() - began <= STOPPED_WITHIN, f"a stop took {loop.time() - began:.1f} s")
