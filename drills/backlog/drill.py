@@ -26,7 +26,7 @@ MOST_MEMORY = 200
 """MiB."""
 STOP_WITHIN = 5.0
 ASKED_WITHIN = 3.0
-FAIR = 0.2
+FAIR = 0.1
 """The least share of its own pace that a handler keeps beside those with a backlog; the machine is full by then."""
 MEASURED = 1
 """The step up to which everything is done, whatever the time."""

@@ -17,6 +17,8 @@ from drills.yard import PATIENCE, Command, Yard
 
 SLOW_PAUSE, SLOW_CALLS = 0.05, 4
 """Seconds of a call of the slow handler, and how many it makes at a time."""
+LONGEST = 900.0
+"""Seconds that a command may take: a replay of a million events is one."""
 WAITING = ("slow", "audit", "crm", "again")
 """Handlers that have the backlog."""
 TABLES = (
@@ -111,8 +113,9 @@ class Stage:
     async def asked(self, *arguments: str) -> float:
         """Seconds that a command takes; it succeeds."""
         began = time.monotonic()
-        status, _, words = await self.yard.run(*arguments)
-        assert status == 0, f"{' '.join(arguments)}: {words[-300:]}"
+        command = await self.yard.start(*arguments)
+        status = await command.ended(within=LONGEST)
+        assert status == 0, f"{' '.join(arguments)}: {command.stderr.read_text()[-300:]}"
         return time.monotonic() - began
 
     def given(self, handler: str) -> Counter[str]:
