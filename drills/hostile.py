@@ -86,6 +86,8 @@ async def endless(writer: asyncio.StreamWriter) -> None:
 async def drip(writer: asyncio.StreamWriter) -> None:
     """A byte now and then."""
     for byte in b"HTTP/1.1 200 OK\r\nx: " + b"y" * 1000:
+        if writer.is_closing():
+            return
         writer.write(bytes([byte]))
         await asyncio.sleep(0.1)
 

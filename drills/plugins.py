@@ -1,6 +1,7 @@
 """The plug-in drill: good handlers and the answers beside handlers and targets that do harm, in one receiver."""
 
 import asyncio
+import itertools
 import statistics
 import tempfile
 from collections import Counter
@@ -15,9 +16,10 @@ from drills.ledger import Ledger, Target, keeper
 from drills.load import Load
 from drills.rogues import DONE, HELD, ROGUES, Rogue
 from drills.verdict import Verdict
-from drills.waiting import until
+from drills.waiting import is_running, until
 from drills.yard import DROP_INS, OWN, PATIENCE, Command, Yard, forward_to
 from receiver.store.views import HandlerStats
+from receiver.supervise import resident
 
 AUDIT = '[handlers.audit]\nuse = "log"\nfile = "audit.jsonl"\nreveal = true\n'
 GOOD = ("audit", "own", "crm")
@@ -92,10 +94,12 @@ class Trouble:
         began = loop.time()
         try:
             async with self._load.running(self._serve.url):
+                await until(self._works, within=PATIENCE * 2)
                 await self._pairs()
                 await self._comes_to_its_end()
             seconds = loop.time() - began
             await self._judge(seconds)
+            await self._leaves_nobody()
             await self._serve.stop()
         except (AssertionError, TimeoutError) as fault:
             self._verdict.faults.append(f"gave up: {str(fault)[-1000:] or 'too late'}")
@@ -201,6 +205,8 @@ class Trouble:
             self._judge_one(handlers[name])
         self._verdict.figures["good handlers' lag, most s"] = self._lag
         self._verdict.must(self._lag <= self._plan.lag, f"good handlers were {self._lag:.1f} s behind")
+        memory = [resident(pid) / 1024**2 for pid in self._serve.family[:2]]
+        self._verdict.figures |= dict(zip(("serve, MiB", "dispatch, MiB"), memory, strict=False))
         lines = len(self._serve.log) / seconds
         self._verdict.figures |= {"log, lines a second": lines, "answers": dict(self._load.statuses)}
         most = LINES * (len(self._bad) + len(GOOD))
@@ -209,6 +215,27 @@ class Trouble:
         self._verdict.must(not self._load.broken, f"{self._load.broken} requests got no answer")
         ended = self._serve.said("child_ended")
         self._verdict.must(not ended, f"the dispatch process ended {len(ended)} times")
+
+    async def _works(self) -> bool:
+        handlers = await self._look()
+        return all(handlers[name].done for name in GOOD)
+
+    async def _leaves_nobody(self) -> None:
+        """What the bad handlers started has ended with them."""
+        await self._let("paused")
+        with suppress(AssertionError):
+            await until(lambda: not self._strangers(), within=QUIET)
+        left = self._strangers()
+        self._verdict.must(not left, f"{len(left)} processes are left of handlers' processes that have ended")
+
+    def _strangers(self) -> set[int]:
+        """Processes in our folder that do not belong to the receiver."""
+        found = set()
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if (process / "cwd").readlink() == self._yard.folder.resolve() and is_running(int(process.name)):
+                    found.add(int(process.name))
+        return found - set(self._serve.family)
 
     async def _idle(self, name: str) -> bool:
         one = (await self._look())[name]
@@ -229,6 +256,9 @@ class Trouble:
         must(not wrong, f"{name}: {len(wrong)} dead letters say something else, such as {wrong[:1]}")
         if isinstance(bad, Rogue) and bad.named:
             must(self._serve.said(bad.named, handler=name), f"{name}: the log never says {bad.named}")
+        ended = [int(line["calls"]) for line in self._serve.said("handler_process_ended", handler=name)]
+        together = [pair for pair in itertools.pairwise(ended) if min(pair) > 1]
+        must(not together, f"{name}: what was interrupted was repeated beside others, {len(together)} times")
         reasons = Counter(letter.reason for letter in dead)
         told = "; ".join(f"{count} {reason}" for reason, count in reasons.most_common(2))
         state = f"held ({one.standing.reason})" if one.state == HELD else one.state
