@@ -4,8 +4,9 @@ import logging
 import os
 import re
 import sys
+import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, TextIO
 
@@ -19,6 +20,8 @@ NUMBERS = frozenset({"originator", "recipient", "recipients", "number", "from_nu
 TEXTS = frozenset({"text"})
 FIRST = ("timestamp", "level", "event")
 TRACEBACKS = frozenset({"exception", "stack"})
+AT_ONCE = 20
+"""Lines of one kind in the life of a process before they are counted instead."""
 MASKED_SECRET = "***"  # noqa: S105 - it stands where one was
 # C0, DEL, C1, line separators, direction marks and lone surrogates: what could forge a line or hide in one.
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -58,7 +61,7 @@ def configure(
     if _is_journal(out, env):
         ending.append(_with_priority)
     structlog.configure(
-        processors=[*shared, *ending],
+        processors=[Bounded(), *shared, *ending],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=lambda *_: Lines(out),
         cache_logger_on_first_use=False,
@@ -81,6 +84,33 @@ class Lines:
             return  # there is nowhere to tell it
 
     debug = info = warning = error = critical = msg
+
+
+class Bounded:
+    """Leaves out what repeats without end: of each warning or error some, then one a second, with a count."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._seldom = Seldom(timedelta(seconds=1))
+        self._room: OrderedDict[object, int] = OrderedDict()
+
+    def __call__(self, _logger: WrappedLogger, method: str, facts: EventDict) -> EventDict:
+        if method in ("debug", "info"):
+            return facts
+        left_out = self.allows((facts.get("event"), facts.get("handler")))
+        if left_out is None:
+            raise structlog.DropEvent
+        return {**facts, "and_more_like_this": left_out} if left_out else facts
+
+    def allows(self, key: object) -> int | None:
+        """How many were left out before, if there may be one now; else None."""
+        room = self._room.pop(key, AT_ONCE)
+        self._room[key] = max(room - 1, 0)
+        if len(self._room) > 1024:
+            self._room.popitem(last=False)
+        if room:
+            return 0
+        return self._seldom.allows(key, self._monotonic())
 
 
 class Masking:
@@ -213,8 +243,11 @@ class _Routed(logging.Handler):
     def __init__(self, out: TextIO) -> None:
         super().__init__()
         self._lines = Lines(out)
+        self._bounded = Bounded()
 
     def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno >= logging.WARNING and self._bounded.allows((record.name, record.msg)) is None:
+            return
         try:
             line = self.format(record)
         except Exception:  # noqa: BLE001, RUF100 - a library's odd record must not stop what logged it

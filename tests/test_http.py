@@ -288,3 +288,54 @@ async def test_who_stops_does_not_wait_for_half_requests(site: Site) -> None:
         site.server.stop()
         assert all([await closed(client) for client in (head, body, nothing)])
         assert asyncio.get_running_loop().time() - began < 1
+
+
+# how many
+
+
+async def test_one_connection_too_many_costs_one_that_does_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "most_connections", lambda: 3)
+    async with site.client() as idle, site.client() as busy, site.client() as busier:
+        for each in (idle, busy, busier):
+            assert (await each.send("GET", REPORT)).status == 200
+        async with site.client() as another:
+            for each in (another, busy, busier):
+                assert (await each.send("GET", REPORT)).status == 200
+        assert await asyncio.wait_for(closed(idle), 5)
+
+
+async def test_where_all_are_at_work_one_more_hears_503(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "most_connections", lambda: 2)
+    async with site.client() as one, site.client() as other:
+        for each in (one, other):
+            each.write(request("POST", MO, MESSAGE, **FORM)[:-3])
+        await until(lambda: len(site.server.server_state.connections) == 2 and site.is_answering())
+        async with site.client() as another:
+            answer = await another.answer()
+        assert (answer.status, answer.headers["retry-after"]) == (503, "5")
+        assert await asyncio.wait_for(closed(another), 5)
+        one.write(MESSAGE[-3:])
+        assert (await one.answer()).status == 200
+
+
+async def test_too_many_bodies_on_their_way_in_are_refused(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("receiver.web.MOST_READING", 10)
+    async with site.client() as slow, site.client() as other:
+        slow.write(request("POST", MO, MESSAGE, **FORM)[:-3])
+        await until(lambda: site.app.intake._reading > 10)
+        refused = await other.send("POST", MO, MESSAGE, **FORM)
+        assert (refused.status, refused.headers["retry-after"]) == (503, "5")
+        slow.write(MESSAGE[-3:])
+        assert (await slow.answer()).outcome == "stored"
+        assert (await other.send("POST", MO, MESSAGE, **FORM)).outcome == "duplicate"
+
+
+async def test_a_stop_while_the_disk_hangs_is_503(site: Site) -> None:
+    with site.locked():
+        async with site.client() as client:
+            client.write(request("GET", REPORT))
+            await until(site.is_storing)
+            for task in site.server.server_state.tasks:
+                task.cancel()
+            answer = await client.answer()
+    assert (answer.status, answer.headers["retry-after"]) == (503, "5")

@@ -1,5 +1,6 @@
 """The log: its formats, what it masks, what it never lets through, and how seldom it repeats itself."""
 
+import contextlib
 import io
 import json
 import logging
@@ -234,3 +235,32 @@ def test_strangers_keys_fill_no_memory() -> None:
     assert seldom.allows(999, 1) is None
     assert seldom.allows(0, 1) == 0
     assert len(vars(seldom)["_seen"]) == 3
+
+
+def test_a_fault_that_repeats_a_thousand_times_is_some_lines_and_a_count() -> None:
+    now = [0.0]
+    bounded = logs.Bounded(lambda: now[0])
+    kept = []
+    for number in range(2000):
+        now[0] = number / 1000
+        with contextlib.suppress(structlog.DropEvent):
+            kept.append(bounded(None, "error", {"event": "lane_failed", "handler": "crm"}))
+    assert len(kept) == logs.AT_ONCE + 2
+    assert kept[-1]["and_more_like_this"] == 999
+    assert bounded(None, "error", {"event": "lane_failed", "handler": "shop"}) == {
+        "event": "lane_failed",
+        "handler": "shop",
+    }
+
+
+def test_what_went_well_is_never_left_out() -> None:
+    bounded = logs.Bounded(lambda: 0.0)
+    assert len([bounded(None, "info", {"event": "ready"}) for _ in range(100)]) == 100
+
+
+def test_what_libraries_repeat_is_bounded_too() -> None:
+    written = io.StringIO()
+    logs.configure("json", stream=written)
+    for number in range(500):
+        logging.getLogger("somebody").error("broken %d", number)
+    assert logs.AT_ONCE <= len(written.getvalue().splitlines()) <= logs.AT_ONCE + 2

@@ -34,7 +34,10 @@ ROOMS = {
     "handlers": ["receiver.handlers", "receiver.handlers.*"],
     "engine": [
         *(f"receiver.{name}" for name in ("web", "peer", "journal", "metrics", "logs")),
-        *(f"receiver.{name}" for name in ("dispatch", "dispatch.*", "perform", "pipe", "supervise", "chatter", "child")),
+        *(
+            f"receiver.{name}"
+            for name in ("dispatch", "dispatch.*", "perform", "pipe", "supervise", "chatter", "child")
+        ),
         *(f"receiver.{name}" for name in ("notices", "patience", "liveness", "drift", "systemd", "retention")),
     ],
     "edge": [

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
+import time
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +15,10 @@ from receiver.store.sqlite.desk import Desk
 ROUND = 1.0  # seconds between two looks
 # The writer never checkpoints its own log while we do: answers wait less (PASSIVE never waits for anybody).
 WAL_BYTES = 4 * 1024**2
+FLUSH = 10.0  # seconds of what handlers did that a power cut may take: then the dispatch file is checkpointed too
 READ = 1_000  # events whose terms are read in one job
+
+FAILED = "caretaking_failed"
 
 _log = logging.getLogger(__name__)
 
@@ -26,6 +30,7 @@ class Caretaker:
         self._path = path
         self._desk = desk
         self._task: asyncio.Task[None] | None = None
+        self._flushed_at = time.monotonic()
 
     def start(self) -> None:
         """Begin; a second call does nothing."""
@@ -50,16 +55,19 @@ class Caretaker:
                 await asyncio.to_thread(self._checkpoint)
                 while await self._build():
                     pass
-            except (StoreUnavailable, sqlite3.Error) as fault:
-                _log.debug("caretaking_failed: %s", fault)
+            except (StoreUnavailable, sqlite3.Error, OSError) as fault:
+                reason = files.unavailable(fault, self._path) if isinstance(fault, sqlite3.Error) else fault
+                _log.warning("%s: %s", FAILED, reason)
             await asyncio.sleep(ROUND)
 
     def _checkpoint(self) -> None:
-        wal = self._path.with_name(f"{self._path.name}-wal")
-        if not wal.exists() or wal.stat().st_size < WAL_BYTES:
-            return
-        with contextlib.closing(files.connect(self._path, "log")) as db:
-            db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        """Carry the log's journal over when it is large, that of the dispatch file when it is old."""
+        if _size_of_journal(self._path) >= WAL_BYTES:
+            _carry_over(self._path, "log")
+        if time.monotonic() - self._flushed_at >= FLUSH:
+            self._flushed_at = time.monotonic()
+            if _size_of_journal(files.dispatch_path(self._path)):
+                _carry_over(files.dispatch_path(self._path), "dispatch")
 
     async def _build(self) -> bool:
         """Build one run, if the log has grown enough. Small jobs, so that handlers do not wait for it."""
@@ -76,3 +84,13 @@ class Caretaker:
             await self._desk.write(partial(lookup.write, run=run, some=some))
         await self._desk.write(lambda at: lookup.finish(at, run))
         return True
+
+
+def _size_of_journal(path: Path) -> int:
+    wal = path.with_name(f"{path.name}-wal")
+    return wal.stat().st_size if wal.exists() else 0
+
+
+def _carry_over(path: Path, file: str) -> None:
+    with contextlib.closing(files.connect(path, file)) as db:
+        db.execute("PRAGMA wal_checkpoint(PASSIVE)")

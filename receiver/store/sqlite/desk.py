@@ -20,10 +20,12 @@ T = TypeVar("T")
 class Connections:
     """The dispatch file, writable where asked for, and the log, for reading. `end` is the log's newest position."""
 
-    def __init__(self, path: Path, *, writing: bool) -> None:
+    def __init__(self, path: Path, *, writing: bool, durable: bool = False) -> None:
         self.path = path
         self.dispatch = files.connect(files.dispatch_path(path), "dispatch", reading=not writing)
         try:
+            if durable:
+                self.dispatch.execute("PRAGMA synchronous=FULL")
             self.log = files.connect(path, "log", reading=True)
         except BaseException:
             self.dispatch.close()
@@ -51,9 +53,10 @@ class _Waiting(Generic[T]):
 class Desk:
     """Runs jobs. A job that raises a ReceiverError or a bug's exception gets it back; the others are not touched."""
 
-    def __init__(self, path: Path, *, writing: bool) -> None:
+    def __init__(self, path: Path, *, writing: bool, durable: bool = False) -> None:
+        """With `durable` what is written is on disk when `write` returns; else a power cut may take it."""
         self._path = path
-        self._writing = writing
+        self._writing, self._durable = writing, durable
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="desk")
         self._files: Connections | None = None
         self._jobs: list[_Waiting[Any]] = []
@@ -140,7 +143,7 @@ class Desk:
     def _guarded(self, job: Job[T]) -> T:
         """In the thread: with open files, and SQLite's errors in words. Broken files are opened anew the next time."""
         try:
-            self._files = self._files or Connections(self._path, writing=self._writing)
+            self._files = self._files or Connections(self._path, writing=self._writing, durable=self._durable)
             return job(self._files)
         except ReceiverError:
             raise

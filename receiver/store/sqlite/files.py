@@ -66,7 +66,7 @@ def prepare(path: Path, file: str) -> None:
     Raises StoreUnusable where the file is damaged, newer than this version, or cannot be made durable.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o640))
     except OSError as fault:
         raise StoreUnavailable(f"cannot open {path}: {fault.strerror}") from fault
@@ -80,6 +80,18 @@ def prepare(path: Path, file: str) -> None:
             _look(db, file)
     except sqlite3.Error as fault:
         raise _unusable(fault, path) from fault
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and what is missing above it, each on disk: SQLite flushes only the folder of its own files."""
+    if not folder.exists():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        handle = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def check(path: Path, file: str) -> None:
@@ -165,7 +177,7 @@ class Lock:
 def _open(path: Path) -> int:
     """A handle to lock. Where nothing can be written, an old file does as well. Raises StoreUnavailable."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     except OSError as fault:
         with suppress(OSError):

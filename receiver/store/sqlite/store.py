@@ -44,7 +44,7 @@ class SqliteStore:
         self._bell = Bell(_socket_path(path))
         self._ear = Ear(_socket_path(path))
         self._writer = LogWriter(path, self._bell.ring)
-        self._desk = Desk(path, writing=role != "receive")
+        self._desk = Desk(path, writing=role != "receive", durable=role == "command")
         self._caretaker = Caretaker(path, self._desk)
 
     @classmethod
@@ -126,8 +126,8 @@ class SqliteStore:
         await self._writer.probe(now)
 
     async def register(self, handlers: Sequence[str]) -> None:
-        def write() -> None:
-            with contextlib.closing(Connections(self.path, writing=True)) as at:
+        def write() -> None:  # durable: a lane that a power cut takes would begin anew at the end of the log
+            with contextlib.closing(Connections(self.path, writing=True, durable=True)) as at:
                 at.dispatch.execute("BEGIN IMMEDIATE")
                 lanes.register(at, handlers)
                 at.dispatch.execute("COMMIT")
@@ -140,7 +140,7 @@ class SqliteStore:
     # events out
 
     async def enrol(self, handlers: Sequence[str], *, owner: str, now: datetime) -> None:
-        await self._desk.write(lambda at: lanes.register(at, handlers))
+        await self.register(handlers)
         await self._desk.write(lambda at: lanes.take_over(at, owner, now))
         await self._desk.write(lambda at: lanes.heed_clock(at, now))
         self._ear.open()
