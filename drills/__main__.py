@@ -53,6 +53,7 @@ def kill(as_json: bool, **plan: Any) -> None:  # noqa: FBT001
 @click.option("--all", "everything", is_flag=True, help="All faults, not the short run.")
 @click.option("--list", "listed", is_flag=True, help="Only name the faults; those with * are in the short run.")
 @click.option("--stops", default=5, show_default=True, help="Of dispatch-stopped; the long run has 100.")
+@click.option("--burst", default=1.5, show_default=True, help="Seconds of a burst; the long run has 60.")
 @click.option("--for", "seconds", default=3600.0, show_default=True, help="Seconds until no more faults are begun.")
 @click.option("--broken", default="", help="A receiver of drills.broken; then it has to fail.")
 @click.option("--json", "as_json", is_flag=True)

@@ -10,7 +10,8 @@ from drills.load import Load
 
 CROWD = 400
 """Connections: ten times as many as keep a receiver busy."""
-SECONDS = 1.5
+STORM = 1.5
+"""Seconds for which reports of a crowd are refused."""
 MOST_MEMORY = 200
 """MiB."""
 
@@ -23,7 +24,7 @@ async def burst(scene: Scene) -> None:
     async with scene.under_load(), scene.trouble(red=False):
         scene.meddler.fsync_delay = 20_000
         async with crowd.running(scene.url):
-            await asyncio.sleep(SECONDS)
+            await asyncio.sleep(scene.burst)
         scene.meddler.calm()
     scene.row |= {"crowd 200": crowd.statuses[200], "crowd 503": crowd.statuses[503]}
     scene.row["MiB"] = peak(scene.serve.pid)
@@ -41,7 +42,7 @@ async def recovery_storm(scene: Scene) -> None:
             scene.meddler.write_errno, scene.meddler.write_failures = errno.EIO, -1
             await scene.refuses()
             async with crowd.running(scene.url):
-                await asyncio.sleep(SECONDS)
+                await asyncio.sleep(STORM)
             scene.meddler.calm()
         refused, clock = len(crowd.unanswered), asyncio.get_running_loop().time
         began = clock()

@@ -32,20 +32,22 @@ def told() -> str:
     return "\n".join(lines)
 
 
-async def drill(*, seed: int, names: Sequence[str], seconds: float, broken: str = "", stops: int = 5) -> Verdict:
+async def drill(
+    *, seed: int, names: Sequence[str], seconds: float, broken: str = "", stops: int = 5, burst: float = 1.5
+) -> Verdict:
     """Do these faults; none begins after so many seconds. Raises CannotRun."""
     verdict, began = Verdict("fault", seed), time.monotonic()
     for name in names:
         if time.monotonic() - began > seconds:
             verdict.count("left out, the time was over")
             continue
-        verdict.rows[name] = await _do(FAULTS[name], verdict, seed, broken, stops)
+        verdict.rows[name] = await _do(FAULTS[name], verdict, seed, broken, stops=stops, burst=burst)
         verdict.count("faults done")
     verdict.figures["seconds"] = round(time.monotonic() - began, 1)
     return verdict
 
 
-async def _do(fault: Fault, verdict: Verdict, seed: int, broken: str, stops: int) -> dict[str, object]:
+async def _do(fault: Fault, verdict: Verdict, seed: int, broken: str, **sizes: float) -> dict[str, object]:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="fault-") as name, ExitStack() as stack:
         folder = Path(name)
@@ -57,7 +59,7 @@ async def _do(fault: Fault, verdict: Verdict, seed: int, broken: str, stops: int
         async with Yard.opened(folder, broken=broken) as yard:
             yard.database = "disk/receiver.db"
             scene = Scene(fault.name, yard, meddler, verdict, seed)
-            scene.stops = stops
+            scene.stops, scene.burst = int(sizes["stops"]), sizes["burst"]
             try:
                 await fault.work(scene)
             except (AssertionError, TimeoutError, OSError) as unmet:

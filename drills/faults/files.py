@@ -81,6 +81,7 @@ async def corrupt_running(scene: Scene) -> None:
     seen = scene.load.statuses - before
     scene.row |= {"200": seen[200], "503": seen[503]}
     scene.must(seen, "it answers no more")
+    scene.must(not scene.load.broken, f"{scene.load.broken} requests got no answer at all")
     for wrong in scene.load.wrong:
         scene.note(wrong)
     await scene.serve.kill(*scene.serve.family)
