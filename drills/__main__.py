@@ -1,6 +1,7 @@
 """`python -m drills NAME`: run a drill and print its verdict."""
 
 import asyncio
+import signal
 import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -20,6 +21,7 @@ def drills() -> None:
 
 def run(drill: Callable[[], Coroutine[Any, Any, Verdict]], *, as_json: bool) -> None:
     """Run one drill, print what it found, and end with its exit status."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # nothing of ours may outlive us
     try:
         verdict = asyncio.run(drill())
     except CannotRun as reason:

@@ -18,6 +18,7 @@ from drills.meddle import A_WRITE, AFTER, AN_FSYNC, BEFORE, DISPATCH, DISPATCH_W
 from drills.verdict import Verdict
 from drills.waiting import is_running, until
 from drills.yard import DROP_INS, PATIENCE, Command, Yard, forward_to
+from receiver.store.views import HandlerStats
 
 SERVE, DISPATCHING, WORKER, GROUP = "serve", "dispatch", "worker", "group"
 WEIGHTS = {SERVE: 30, DISPATCHING: 25, WORKER: 25, GROUP: 20}
@@ -147,8 +148,6 @@ class Killing:
     def _pause(self) -> float:
         return self._random.uniform(0.0, 0.4) if self._random.random() < 0.5 else self._random.uniform(0.4, 1.6)
 
-    # ---- kills
-
     async def _kill(self) -> None:
         victims = self._plan.victims or tuple(WEIGHTS)
         who = self._random.choices(victims, [WEIGHTS[each] for each in victims])[0]
@@ -215,8 +214,6 @@ class Killing:
         wanted = {"write": A_WRITE, "fsync": AN_FSYNC}.get(self._plan.at)
         return wanted or self._random.choices((A_WRITE, AN_FSYNC), (2, 1))[0]
 
-    # ---- starts
-
     async def _again(self, family: list[int]) -> None:
         """Start `serve` again; sometimes it is killed while it starts."""
         self._leaving.append(asyncio.create_task(self._leaves(self._serve, family)))
@@ -254,9 +251,7 @@ class Killing:
         with suppress(AssertionError):
             await until(lambda: not any(map(is_running, family)), within=LEAVE)
         left = [pid for pid in family if is_running(pid)]
-        self._verdict.must(
-            not left, f"{len(left)} processes were still there {LEAVE:.0f} s after their serve was killed"
-        )
+        self._verdict.must(not left, f"{len(left)} processes were there {LEAVE:.0f} s after their serve was killed")
         if not left:
             serve.known.clear()  # its numbers may be others' by the end
         self._said_nothing_wrong(serve)
@@ -274,34 +269,40 @@ class Killing:
                 await self._load.repeat(self._url, within=PATIENCE)
             await asyncio.sleep(0.2)
 
-    # ---- the end
-
     async def _end(self) -> None:
+        """Let everything come to rest, compare, and stop in an orderly way."""
         await self._load.repeat(self._url)
         await self._rest()
         await asyncio.gather(*self._leaving)
         stats = await self._audit.balance()
-        acknowledged = self._load.acknowledged
-        self._audit.look(acknowledged)
-        figures = self._verdict.figures
-        figures |= {"kills": self._kills.total(), **{f"  {who}": self._kills[who] for who in sorted(self._kills)}}
-        figures |= {f"  at a {moment} moment": self._moments[moment] for moment in sorted(self._moments)}
-        figures |= {"sent": len(self._load.sent), "acknowledged": len(acknowledged)}
+        self._audit.look(self._load.acknowledged)
+        self._count()
         for one in stats.handlers:
-            ledger, owed = self._ledger(one.handler)
-            self._audit.settled(one, ledger, owed=owed)
-            interrupted = self._audit.written(one.handler, "interrupted").total()
-            repeats = ledger.repeats - self._audit.written(one.handler, "retry").total()
-            dead = self._audit.killed_rightly(one.handler)
-            figures[f"{one.handler}: repeats, interruptions, dead"] = f"{max(repeats, 0)}, {interrupted}, {dead}"
-            if one.handler == "slow":
-                most = CONCURRENCY * self._kills.total()
-                self._verdict.must(interrupted <= most, f"slow was interrupted {interrupted} times: over {most}")
-        for wrong in self._load.wrong:
-            self._verdict.must(False, wrong)  # noqa: FBT003
+            self._compare(one)
+        self._verdict.faults += self._load.wrong
         self._ready_in_time()
         await self._serve.stop()
         self._said_nothing_wrong(self._serve)
+
+    def _count(self) -> None:
+        figures = self._verdict.figures
+        figures |= {"kills": self._kills.total(), **{f"  {who}": self._kills[who] for who in sorted(self._kills)}}
+        figures |= {f"  at a {moment} moment": self._moments[moment] for moment in sorted(self._moments)}
+        figures |= {"sent": len(self._load.sent), "acknowledged": len(self._load.acknowledged)}
+
+    def _compare(self, one: HandlerStats) -> None:
+        """What a handler has, with what it is owed; its repeats, with what interrupted it."""
+        ledger, owed = self._ledger(one.handler)
+        self._audit.settled(one, ledger, owed=owed)
+        interrupted = self._audit.written(one.handler, "interrupted").total()
+        repeats = ledger.repeats - self._audit.written(one.handler, "retry").total()
+        dead = self._audit.killed_rightly(one.handler)
+        self._verdict.figures[f"{one.handler}: repeats, interruptions, dead"] = (
+            f"{max(repeats, 0)}, {interrupted}, {dead}"
+        )
+        if one.handler == "slow":
+            most = CONCURRENCY * self._kills.total()
+            self._verdict.must(interrupted <= most, f"slow was interrupted {interrupted} times: over {most}")
 
     def _ledger(self, handler: str) -> tuple[Ledger, Callable[[str], bool]]:
         folder = self._yard.folder

@@ -105,8 +105,6 @@ class Trouble:
             self._verdict.faults.append(f"gave up: {str(fault)[-1000:] or 'too late'}")
         return self._verdict
 
-    # ---- answers
-
     async def _pairs(self) -> None:
         """Calm and trouble in turn; in calm the bad handlers are paused, as by a command."""
         calm, trouble = [], []
@@ -161,8 +159,6 @@ class Trouble:
 
         with suppress(AssertionError):
             await until(is_so, within=QUIET)
-
-    # ---- what must come of it
 
     async def _comes_to_its_end(self) -> None:
         """Wait until each of the bad has come to where it must."""
