@@ -11,7 +11,7 @@ from drills.faults import crowd, disk, files, mount, system  # noqa: F401 - each
 from drills.faults.scene import Scene
 from drills.faults.table import FAULTS, Fault
 from drills.meddle import Meddler
-from drills.verdict import Verdict
+from drills.verdict import CannotRun, Verdict
 from drills.yard import Yard
 
 WORDS = 400
@@ -35,14 +35,19 @@ def told() -> str:
 async def drill(
     *, seed: int, names: Sequence[str], seconds: float, broken: str = "", stops: int = 5, burst: float = 1.5
 ) -> Verdict:
-    """Do these faults; none begins after so many seconds. Raises CannotRun."""
-    verdict, began = Verdict("fault", seed), time.monotonic()
+    """Do these faults; none begins after so many seconds. Raises CannotRun where none can be done here."""
+    verdict, began, skipped = Verdict("fault", seed), time.monotonic(), ""
     for name in names:
         if time.monotonic() - began > seconds:
             verdict.count("left out, the time was over")
             continue
-        verdict.rows[name] = await _do(FAULTS[name], verdict, seed, broken, stops=stops, burst=burst)
-        verdict.count("faults done")
+        try:
+            verdict.rows[name] = await _do(FAULTS[name], verdict, seed, broken, stops=stops, burst=burst)
+            verdict.count("faults done")
+        except CannotRun as reason:
+            skipped = verdict.figures[f"{name} SKIPPED"] = str(reason)
+    if skipped and not verdict.rows:
+        raise CannotRun(skipped)
     verdict.figures["seconds"] = round(time.monotonic() - began, 1)
     return verdict
 
