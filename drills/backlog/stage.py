@@ -55,7 +55,7 @@ class Stage:
         yard.drop_in("stops", STOPS)
         self.memory = {"serve": 0, "dispatch": 0}
         """The most that each has had, in MiB."""
-        self.serve: Command
+        self.serve: Command | None = None
         self._sent = 0
 
     @property
@@ -71,9 +71,9 @@ class Stage:
     async def start(self) -> float:
         """Start `serve`: seconds to its first 200."""
         began = time.monotonic()
-        self.serve = await self.yard.start("serve", RECEIVER_SERVER__LISTEN=f"127.0.0.1:{self.port}")
+        self.serve = serve = await self.yard.start("serve", RECEIVER_SERVER__LISTEN=f"127.0.0.1:{self.port}")
         while not await self._is_stored(f"ID=first-{self._next()}&RECIPIENT=31612345678&STATUS=10"):
-            assert self.serve.process.returncode is None, self.serve.words
+            assert serve.process.returncode is None, serve.words
             assert time.monotonic() - began < PATIENCE, "it never answered"
             await asyncio.sleep(0.02)
         return time.monotonic() - began
@@ -91,12 +91,19 @@ class Stage:
     async def kill(self) -> None:
         """kill -9 of all of it, after a last look at what it needed."""
         self.look()
-        await self.serve.kill(*self.serve.family)
-        await self.serve.is_gone()
+        serve, self.serve = self.runs, None
+        await serve.kill(*serve.family)
+        await serve.is_gone()
+
+    @property
+    def runs(self) -> Command:
+        """The `serve` that runs."""
+        assert self.serve, "no receiver runs"
+        return self.serve
 
     def look(self) -> None:
         """Remember what the two processes needed so far."""
-        pids = {"serve": self.serve.pid, "dispatch": self.serve.said("child_started", child="dispatch")[-1]["pid"]}
+        pids = {"serve": self.runs.pid, "dispatch": self.runs.said("child_started", child="dispatch")[-1]["pid"]}
         for name, pid in pids.items():
             with suppress(FileNotFoundError, ProcessLookupError):
                 self.memory[name] = max(self.memory[name], peak(pid))
