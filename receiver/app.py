@@ -31,7 +31,7 @@ class App:
         refused: Callable[[str], None],
     ) -> None:
         """`refused` is told the name of a source that was asked with a wrong secret."""
-        meter = Meter()
+        self.meter = meter = Meter()
         self.intake = web.Intake(
             {name: web_source(source) for name, source in settings.sources.items()},
             store,
@@ -48,6 +48,14 @@ class App:
         self._admin = admin_app(self.health, store, meter.registry, host=listener.host, token=token, clock=clock)
         self._public = Starlette(routes=[Route(HEALTHZ, self.health.healthz), Route(READYZ, self.health.readyz_public)])
         self._admin_address: tuple[str, int | None] | None = None
+
+    def adopt(self, settings: Settings) -> None:
+        """Take over the sources and limits of another configuration."""
+        self.intake.adopt(
+            {name: web_source(source) for name, source in settings.sources.items()},
+            max_body=settings.server.max_body,
+            trusted=settings.server.trusted_proxies,
+        )
 
     def admin_is_at(self, address: tuple[str, int | None]) -> None:
         """Which listener is the admin's: what its sockets' connections have as `server`."""

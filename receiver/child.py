@@ -52,6 +52,8 @@ class Child:
         self._stopping = asyncio.Event()
         self._process: asyncio.subprocess.Process | None = None
         self._first = True
+        self._wanted = False
+        """Whether its end is ours to want, for a restart."""
 
     async def run(self) -> int:
         """Keep it running until `stop`. Returns its last exit status; 78 at once, where its first start says so."""
@@ -75,6 +77,15 @@ class Child:
     async def stop(self, *, within: timedelta = timedelta(seconds=8)) -> None:
         """Ask it to end, and make it end when the time is over."""
         self._stopping.set()
+        await self._end(within)
+
+    async def restart(self, *, within: timedelta = timedelta(seconds=8)) -> None:
+        """End it in the same way, to be started again at once."""
+        self._wanted = True
+        self._delays.reset()
+        await self._end(within)
+
+    async def _end(self, within: timedelta) -> None:
         process = self._process
         if process is None or process.returncode is not None:
             return
@@ -105,9 +116,9 @@ class Child:
         if self._stopping.is_set():
             self._process.send_signal(signal.SIGTERM)
         status = await self._watch(self._process)
-        if not self._stopping.is_set():
+        if not (self._stopping.is_set() or self._wanted):
             log.warning(ENDED, child=self._name, pid=self.pid, reason=exit_words(status))
-        self.pid = 0
+        self.pid, self._wanted = 0, False
         if asyncio.get_running_loop().time() - began >= self._steady.total_seconds():
             self._delays.reset()
         return status

@@ -6,7 +6,6 @@ import os
 import random
 import uuid
 from collections.abc import Coroutine, Mapping
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from receiver.dispatch.hands import Hands, InProcess
 from receiver.errors import ConfigFault, HandlerStuck
 from receiver.notices import Notices, disk_of
 from receiver.patience import patiently
+from receiver.reloading import RELOADED, Reloading
 from receiver.retention import Reserve, prune_hourly
 from receiver.serving import UNSTORED, now
 from receiver.store.sqlite import SqliteStore
@@ -39,13 +39,18 @@ log = structlog.get_logger()
 class Dispatching:
     """Everything of one `dispatch` process."""
 
-    def __init__(self, settings: Settings, *, lifeline: int | None, log_keys: Mapping[str, Any]) -> None:
+    def __init__(
+        self, settings: Settings, *, lifeline: int | None, log_keys: Mapping[str, Any], reloading: Reloading
+    ) -> None:
         """`lifeline` is a socket to the process that started us: its end is our end. `log_keys` go to workers."""
+        self.again = False
+        """Whether to begin anew: the configuration was reloaded."""
+        self._reloading = reloading
         self._settings = settings
         self._lifeline = lifeline
         self._log_keys = log_keys
         self._stop = asyncio.Event()
-        self._systemd = Systemd()
+        self.systemd = Systemd()
         self._notices: Notices | None = None
 
     async def run(self) -> int:
@@ -66,9 +71,19 @@ class Dispatching:
                 task.cancel()
             await store.close()
 
+    def reload(self) -> None:
+        """Begin anew with the configuration as it is now, if it is sound: `again` says so when `run` has returned."""
+        self._reload = asyncio.create_task(self._begin_anew())
+
+    async def _begin_anew(self) -> None:
+        if await self._reloading.settings() is not None:
+            log.info(RELOADED)
+            self.again = True
+            self.stop()
+
     def stop(self) -> None:
         """Claim nothing more, give what runs a moment, return from `run`."""
-        self._systemd.stopping()
+        self.systemd.stopping()
         self._stop.set()
 
     async def _dispatch(self, store: SqliteStore, hands: Mapping[str, Hands]) -> int:
@@ -78,7 +93,7 @@ class Dispatching:
             await asyncio.gather(*(each.stop() for each in hands.values()))
             return 0
         self._say("ready")
-        self._systemd.ready()
+        self.systemd.ready()
         return await self._work(store, dispatcher, hands)
 
     async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> bool:
@@ -106,7 +121,7 @@ class Dispatching:
             asyncio.create_task(work)
             for work in (
                 self._notices.run(),
-                prune_hourly(store, self._settings.store.keep, reserve, clock=now, every=timedelta(hours=1)),
+                prune_hourly(store, lambda: self._settings.store.keep, reserve, clock=now),
                 self._stop_when_told(dispatcher),
             )
         ]

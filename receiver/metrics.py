@@ -27,6 +27,14 @@ class Meter:
         """Callbacks being answered."""
         gauge = Gauge("receiver_in_flight", "Callbacks being answered", registry=self.registry)
         gauge.set_function(lambda: self.in_flight)
+        self.configuration_ok = True
+        """False where the last reload was refused."""
+        loaded = Gauge(
+            "receiver_configuration_ok",
+            "0 where the last reload was refused",
+            registry=self.registry,
+        )
+        loaded.set_function(lambda: self.configuration_ok)
         self._children: dict[tuple[str, str], Counter] = {}
 
     def answered(self, source: str, outcome: str, seconds: float) -> None:

@@ -96,7 +96,7 @@ class Trust:
 
 async def prune_hourly(
     store: Store,
-    keep: timedelta,
+    keep: Callable[[], timedelta],
     reserve: Reserve,
     *,
     clock: Callable[[], datetime],
@@ -110,7 +110,7 @@ async def prune_hourly(
     await asyncio.sleep(settling.total_seconds())
     while True:
         try:
-            removed = await prune(store, clock() - keep, reserve) if trust.holds() else 0
+            removed = await prune(store, clock() - keep(), reserve) if trust.holds() else 0
             reserve.make()
             if removed:
                 log.info(PRUNED, removed=removed)

@@ -5,7 +5,7 @@ import contextlib
 import socket
 import sys
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from receiver.events import Notice
 from receiver.liveness import Liveness
 from receiver.notices import Refusals
 from receiver.patience import patiently
+from receiver.reloading import RELOADED, Reloading
 from receiver.retention import Reserve, prune_hourly
 from receiver.store.sqlite import SqliteStore
 from receiver.systemd import Systemd
@@ -28,6 +29,8 @@ from receiver.systemd import Systemd
 READY, STOPPING, STOPPED, NOT_STORED = "ready", "stopping", "stopped", "notice_unstored"
 UNSTORED = "unstored"
 """How a line of the dispatch process begins that says why it cannot store a notice."""
+FIXED = ("server.listen", "server.admin_listen", "server.admin_token", "store.url", "store.reserve", "log")
+"""What a reload does not change."""
 QUIET_CHECK = 5.0  # seconds
 READY_PATIENCE = 15.0  # seconds that the handlers get before we say that we are ready all the same
 CHILD_STOP = timedelta(seconds=7)  # the dispatch process takes less than six
@@ -50,8 +53,10 @@ class Serving:
         *,
         dispatch: Sequence[str],
         ready: Callable[["Serving"], Coroutine[Any, Any, None]],
+        reloading: Reloading,
     ) -> None:
         """`dispatch` is the command that runs the handlers, empty for none; `ready` is called once."""
+        self._reloading = reloading
         self.settings = settings
         self.began = time.monotonic()
         self.addresses: dict[str, str] = {}
@@ -87,6 +92,24 @@ class Serving:
             await self.store.close()
             self._unbind(sockets)
             log.info(STOPPED)
+
+    def reload(self) -> None:
+        """Go on with the configuration as it is now, if it is sound: sources, limits, handlers, `keep`."""
+        self._spawn(self._reload())
+
+    async def _reload(self) -> None:
+        settings = await self._reloading.settings()
+        self._app.meter.configuration_ok = settings is not None
+        if settings is None:
+            return
+        fixed = [key for key in FIXED if _value(settings, key) != _value(self.settings, key)]
+        self.settings = settings
+        self._app.adopt(settings)
+        log.info(RELOADED, **({"at_the_next_start": fixed} if fixed else {}))
+        if not self._app.intake.closed:  # else the patient opening gives them their places
+            await patiently(lambda: self.store.register(list(settings.handlers)))
+        if self._child:
+            await self._child.restart(within=CHILD_STOP)
 
     def stop(self) -> None:
         """Take no more callbacks, finish what is begun, end the handlers, return from `run`."""
@@ -136,7 +159,7 @@ class Serving:
         self._spawn(self._ready())
         self._spawn(self._keep_refusals())
         reserve = Reserve(self.settings.store.path, self.settings.store.reserve)
-        await prune_hourly(self.store, self.settings.store.keep, reserve, clock=now)
+        await prune_hourly(self.store, lambda: self.settings.store.keep, reserve, clock=now)
 
     def _liveness(self) -> Liveness:
         intake = self._app.intake
@@ -235,11 +258,18 @@ def _written(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-async def until_stopped(work: Coroutine[Any, Any, int], stop: Callable[[], None], signals: Sequence[int]) -> int:
-    """Run until the work ends; signals stop it in an orderly way."""
+def _value(settings: Settings, key: str) -> Any:
+    found: Any = settings
+    for part in key.split("."):
+        found = getattr(found, part)
+    return found
+
+
+async def until_stopped(work: Coroutine[Any, Any, int], signals: Mapping[int, Callable[[], None]]) -> int:
+    """Run until the work ends, and do meanwhile what signals ask for."""
     loop = asyncio.get_running_loop()
-    for number in signals:
-        loop.add_signal_handler(number, stop)
+    for number, act in signals.items():
+        loop.add_signal_handler(number, act)
     try:
         return await work
     finally:

@@ -6,7 +6,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -24,6 +25,8 @@ from receiver.handler import Attempt, HandlerSettings
 from receiver.perform import Result
 
 STARTED, ENDED = "handler_process_started", "handler_process_ended"
+MARK = "RECEIVER_WORKER"
+"""A variable in the environment of a worker and of all it starts, so that they can be ended with it."""
 WATCH = 0.25
 LONGEST_STOP = 1.6
 LAST_WORDS = 0.2
@@ -75,6 +78,7 @@ class WorkerProcess:
         self.on_end: Callable[[], None] = nobody
         self.pid = 0
         self._spec, self._grace, self._longest_start = spec, grace, longest_start
+        self._mark = f"{spec.name}-{uuid.uuid4().hex}"
         self._numbers = itertools.count()
         self._calls: dict[int, Call] = {}
         self._life: asyncio.Task[None] | None = None
@@ -130,6 +134,7 @@ class WorkerProcess:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-P", "-m", "receiver.worker", str(theirs.fileno())),
                 pass_fds=(theirs.fileno(),),
+                env={**os.environ, MARK: self._mark},
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=printed,
                 stderr=printed,
@@ -210,6 +215,9 @@ class WorkerProcess:
         """End the process and all it started; it leads a group of its own."""
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
+        for pid in marked(self._mark):  # what left the group, as daemons do
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
 
     def _ended(self, reason: str) -> None:
         was_alive, self.alive = self.alive, False
@@ -226,6 +234,15 @@ def _output() -> tuple[BinaryIO, BinaryIO]:
     """A pipe for what a worker prints: our end and its end."""
     ours, theirs = os.pipe()
     return open(ours, "rb"), open(theirs, "wb")
+
+
+def marked(mark: str) -> Iterator[int]:
+    """The processes that have this mark in their environment, as far as we may see."""
+    wanted = f"{MARK}={mark}".encode()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if wanted in (folder / "environ").read_bytes().split(b"\0"):
+                yield int(folder.name)
 
 
 def resident(pid: int) -> int:

@@ -16,12 +16,16 @@ class Systemd:
     """
 
     def __init__(self, env: MutableMapping[str, str] = os.environ) -> None:
-        said = {name: env.pop(name, "") for name in OURS}
-        self._address = said["NOTIFY_SOCKET"]
-        ours = said["WATCHDOG_PID"] in ("", str(os.getpid()))
-        self.watchdog = timedelta(microseconds=int(said["WATCHDOG_USEC"] or 0)) if ours else timedelta(0)
+        self._said = {name: env.pop(name) for name in OURS if name in env}
+        self._address = self._said.get("NOTIFY_SOCKET", "")
+        ours = self._said.get("WATCHDOG_PID", "") in ("", str(os.getpid()))
+        self.watchdog = timedelta(microseconds=int(self._said.get("WATCHDOG_USEC") or 0)) if ours else timedelta(0)
         """Within this time it wants to hear that we are alive; 0: never."""
         self._status = ""
+
+    def restore(self, env: MutableMapping[str, str] = os.environ) -> None:
+        """Put what it said back: we are about to become another program."""
+        env.update(self._said)
 
     def ready(self) -> None:
         """We listen."""

@@ -116,6 +116,10 @@ class Intake:
         self._journal = journal
         self._on_refused = refused
 
+    def adopt(self, sources: Mapping[str, Source], *, max_body: int, trusted: Sequence[peer.Network]) -> None:
+        """Go on with another configuration; requests that were let in under the old one end under it."""
+        self.sources, self._max_body, self._trusted = sources, max_body, trusted
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.perf_counter()
         try:

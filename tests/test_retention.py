@@ -116,7 +116,7 @@ def test_a_reserve_is_not_made_where_room_is_scarce(tmp_path: Path, monkeypatch:
 def hourly(store: Any, reserve: Reserve, **clocks: Any) -> Coroutine[Any, Any, None]:
     """Retention of ninety days whose hour is ten milliseconds, and which trusts the clock from the beginning."""
     waits = {"every": timedelta(milliseconds=10), "settling": timedelta(0)}
-    return prune_hourly(store, timedelta(days=90), reserve, **clocks, **waits)
+    return prune_hourly(store, lambda: timedelta(days=90), reserve, **clocks, **waits)
 
 
 async def test_a_clock_that_was_set_removes_nothing_for_a_day(store: SqliteStore, reserve: Reserve) -> None:

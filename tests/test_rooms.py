@@ -42,7 +42,10 @@ ROOMS = {
     ],
     "edge": [
         *(f"receiver.{name}" for name in ("config", "config.*", "plugins", "dropin")),
-        *(f"receiver.{name}" for name in ("app", "http", "admin", "admin.*", "serving", "dispatching", "worker")),
+        *(
+            f"receiver.{name}"
+            for name in ("app", "http", "admin", "admin.*", "serving", "dispatching", "reloading", "worker")
+        ),
         *(f"receiver.{name}" for name in ("cli", "cli.*", "testing", "__main__")),
     ],
 }

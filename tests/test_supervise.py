@@ -53,6 +53,16 @@ async def test_a_call_that_ignores_its_cancellation_is_ended_with_its_process(hi
     assert result.answer.startswith("killed: a call went on for ")
 
 
+async def test_what_a_worker_started_ends_with_it_also_where_it_left_the_group(hired: Hired, tmp_path: Path) -> None:
+    does = (
+        "import subprocess; daemon = subprocess.Popen(['sleep', '600'], start_new_session=True);"
+        f" open({str(tmp_path / 'pid')!r}, 'w').write(str(daemon.pid)); os._exit(3)"
+    )
+    assert (await outcome(hired, does)).verdict == "interrupted"
+    pid = int((tmp_path / "pid").read_text())
+    await until(lambda: not is_running(pid))
+
+
 async def test_more_than_max_memory_ends_it(hired: Hired) -> None:
     does = "hoard = bytearray(150 << 20); await asyncio.sleep(60)"
     result = await outcome(hired, does, max_memory="120 MiB")

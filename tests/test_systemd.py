@@ -39,8 +39,11 @@ def test_an_address_in_the_abstract_namespace_is_one_too() -> None:
 
 def test_no_child_believes_to_be_meant() -> None:
     env = {"NOTIFY_SOCKET": "/run/none", "WATCHDOG_USEC": "30000000", "PATH": "/bin"}
-    assert Systemd(env).watchdog == timedelta(seconds=30)
+    systemd = Systemd(env)
+    assert systemd.watchdog == timedelta(seconds=30)
     assert env == {"PATH": "/bin"}
+    systemd.restore(env)
+    assert env["NOTIFY_SOCKET"] == "/run/none"
 
 
 def test_the_watchdog_of_another_process_is_not_ours() -> None:

@@ -6,6 +6,8 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -16,10 +18,10 @@ from receiver.cli import options
 
 if TYPE_CHECKING:
     from receiver.config import Settings
+    from receiver.reloading import Reloading
     from receiver.serving import Serving
 
 EX_TAKEN = 69
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
 FORMATS = click.Choice(["auto", "console", "json", "logfmt"])
 
 
@@ -45,14 +47,15 @@ def serve(
     from receiver.http import AddressTaken
     from receiver.serving import Serving, until_stopped
 
-    addresses: dict[str, Any] = {"server__listen": listen, "server__admin_listen": admin_listen}
-    settings = options.settings(config, secrets=True, log__format=log_format, **addresses)
+    given: dict[str, Any] = {"server__listen": listen, "server__admin_listen": admin_listen, "log__format": log_format}
+    settings = options.settings(config, secrets=True, **given)
     _configure_log(settings)
     command = [] if no_dispatch else _dispatch_command(settings, log_format)
-    serving = Serving(settings, dispatch=command, ready=_announce)
+    reloading = _reloading(settings, partial(options.settings, settings.file, secrets=True, quiet=True, **given))
+    serving = Serving(settings, dispatch=command, ready=_announce, reloading=reloading)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            _end(runner.run(until_stopped(serving.run(), serving.stop, SIGNALS)))
+            _end(runner.run(until_stopped(serving.run(), _signals(serving))))
     except AddressTaken as fault:
         port = settings.server.listen.port
         other = f"{settings.server.listen.host}:{port + 10}" if port else "unix:/another/path"
@@ -77,9 +80,28 @@ def dispatch(config: Path | None, log_format: str | None, lifeline: int | None) 
     settings = options.settings(config, quiet=quiet, log__format=log_format)
     _configure_log(settings)
     keys: dict[str, Any] = {"format": settings.log.format, "level": settings.log.level, "reveal": settings.log.reveal}
-    dispatching = Dispatching(settings, lifeline=lifeline, log_keys=keys)
+    reloading = _reloading(settings, partial(options.settings, settings.file, quiet=True))
+    dispatching = Dispatching(settings, lifeline=lifeline, log_keys=keys, reloading=reloading)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        _end(runner.run(until_stopped(dispatching.run(), dispatching.stop, SIGNALS)))
+        status = runner.run(until_stopped(dispatching.run(), _signals(dispatching)))
+        if dispatching.again:
+            dispatching.systemd.restore()
+            os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+        _end(status)
+
+
+def _signals(running: Any) -> dict[int, Callable[[], None]]:
+    """What each signal asks for. The end of the terminal it runs on is the end of it; else SIGHUP asks for a reload."""
+    hangup = running.stop if sys.stderr.isatty() else running.reload
+    return {signal.SIGTERM: running.stop, signal.SIGINT: running.stop, signal.SIGHUP: hangup}
+
+
+def _reloading(settings: "Settings", read: "Callable[[], Settings]") -> "Reloading":
+    from receiver.reloading import Reloading
+    from receiver.serving import python
+
+    chosen = ["--config", str(settings.file)] if settings.file else []
+    return Reloading(python("check", "--json", *chosen), read)
 
 
 def _end(status: int) -> NoReturn:

@@ -46,15 +46,19 @@ class Dispatcher:
         """Give each handler its place in the log, and start it.
 
         Raises ConfigFault with every fault that only another configuration cures; a handler that fails otherwise is
-        tried again while the others work. A store that cannot take anything is waited for.
+        tried again while the others work, and one that takes long to open holds up nobody. A store that cannot take
+        anything is waited for.
         """
         await patiently(self._enrol, every=self.engine.again)
         self._lanes = [Lane(name, hands, self.engine) for name, hands in self._handlers.items()]
-        started = await asyncio.gather(*(lane.open() for lane in self._lanes), return_exceptions=True)
-        failed = [fault for fault in started if isinstance(fault, BaseException)]
+        opening = [lane.open() for lane in self._lanes]
+        done = (await asyncio.wait(opening, timeout=self.engine.opening.total_seconds()))[0] if opening else ()
+        failed = [fault for task in done if (fault := task.exception())]
         if not failed:
             log.info(STARTED, handlers=sorted(self._handlers), owner=self.engine.owner)
             return
+        for task in opening:
+            task.cancel()
         await asyncio.gather(*(lane.hands.stop() for lane in self._lanes))
         wrong = [line for fault in failed if isinstance(fault, ConfigFault) for line in fault.faults]
         raise ConfigFault(*wrong) if wrong else failed[0]

@@ -24,6 +24,8 @@ class Engine:
     first_delay: timedelta = timedelta(seconds=1)
     """Of probes and of restarts; it doubles up to `longest_delay`."""
     longest_delay: timedelta = timedelta(seconds=60)
+    opening: timedelta = timedelta(seconds=3)
+    """What handlers are given to open before those that are open begin."""
     finish: timedelta = timedelta(seconds=2.5)
     """What running calls are given at a stop."""
 

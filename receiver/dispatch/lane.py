@@ -42,8 +42,12 @@ class Lane:
         self._no_calls = asyncio.Event()
         hands.on_end = self.bell.set
 
-    async def open(self) -> None:
-        """Start the handler for the first time. Raises ConfigFault; another failure is tried again later."""
+    def open(self) -> "asyncio.Task[None]":
+        """Begin to start the handler. The task raises ConfigFault; another failure is tried again later."""
+        self._opening = asyncio.create_task(self._open())
+        return self._opening
+
+    async def _open(self) -> None:
         self._judge.restarts.next()
         try:
             await self.hands.start()
@@ -51,7 +55,11 @@ class Lane:
             self._not_started(fault)
 
     async def run(self) -> None:
-        """Turn until stopped."""
+        """Turn until stopped, once the handler has been started or could not be."""
+        try:
+            await self._opening
+        except ConfigFault as fault:
+            self._not_started(fault)
         writing = asyncio.create_task(self._results.run())
         try:
             while not self._stopping:
@@ -65,6 +73,7 @@ class Lane:
     async def stop(self, running: asyncio.Task[None] | None, *, within: timedelta) -> None:
         """Begin nothing more, give running calls so much time, release what is left, close the handler."""
         self._stopping = True
+        self._opening.cancel()
         self.bell.set()
         await self._calls.stop(within)
         self._no_calls.set()

@@ -37,6 +37,22 @@ async def test_stop_releases_what_was_not_finished_and_charges_nothing(yard: Yar
     assert {attempt.number for _, attempt in again.seen} == {1}
 
 
+async def test_a_handler_that_takes_long_to_open_holds_up_nobody(yard: Yard) -> None:
+    opened = asyncio.Event()
+
+    class Slow(Scripted):
+        async def open(self) -> None:
+            await opened.wait()
+
+    slow, quick = Slow(name="slow"), Scripted(name="quick")
+    async with yard.dispatching(slow, quick, opening=timedelta(milliseconds=50)):
+        await yard.add_reports(2)
+        await yard.done(2, "quick")
+        assert slow.ids == []
+        opened.set()
+        await yard.done(2, "slow")
+
+
 async def test_a_clock_that_is_set_back_holds_up_no_retry(yard: Yard) -> None:
     async def fails_first(_event: Any, attempt: Any) -> None:
         if attempt.number == 1:

@@ -11,6 +11,7 @@ from http_target import Target, answer
 from drills.waiting import until
 from drills.yard import AUDIT, DROP_INS, KEEPING, OWN, Provider, Yard, forward_to
 from receiver.config import load
+from receiver.reloading import Reloading
 from receiver.serving import Serving
 
 pytestmark = pytest.mark.anyio
@@ -97,7 +98,7 @@ async def test_a_stop_before_the_start_was_over_counts(tmp_path: Path) -> None:
     env = {"RECEIVER_SERVER__LISTEN": "127.0.0.1:0", "RECEIVER_SERVER__ADMIN_LISTEN": ""}
     (tmp_path / "receiver.toml").touch()
     settings = load(tmp_path / "receiver.toml", secrets=False, env=env)
-    serving = Serving(settings, dispatch=[], ready=ready)
+    serving = Serving(settings, dispatch=[], ready=ready, reloading=Reloading(["false"], load))
     serving.stop()
     assert await asyncio.wait_for(serving.run(), LONGEST) == 0
 

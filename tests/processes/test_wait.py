@@ -10,6 +10,7 @@ from drills.waiting import until
 from drills.yard import SOURCE, report
 from receiver.config import load
 from receiver.errors import StoreUnavailable, StoreUnusable
+from receiver.reloading import Reloading
 from receiver.serving import Serving
 from receiver.store.sqlite import files
 
@@ -24,7 +25,12 @@ async def announced(_: Serving) -> None:
 def serving(tmp_path: Path) -> Serving:
     (tmp_path / "receiver.toml").write_text(SOURCE)
     env = {"RECEIVER_SERVER__LISTEN": "127.0.0.1:0", "RECEIVER_SERVER__ADMIN_LISTEN": ""}
-    return Serving(load(tmp_path / "receiver.toml", secrets=False, env=env), dispatch=[], ready=announced)
+    return Serving(
+        load(tmp_path / "receiver.toml", secrets=False, env=env),
+        dispatch=[],
+        ready=announced,
+        reloading=Reloading(["false"], load),
+    )
 
 
 async def asked(serving: Serving) -> int:
