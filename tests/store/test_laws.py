@@ -50,6 +50,8 @@ class StoreMachine(RuleBasedStateMachine):
         self.states: dict[Owed, str] = {}
         self.running: dict[Owed, Dispatch] = {}
         self.died: dict[Owed, datetime] = {}
+        self.lost: list[Dispatch] = []
+        """What was claimed by owners that are gone: they hold it no longer."""
 
     def run(self, act: Coroutine[Any, Any, Any]) -> Any:
         """Do it; every act takes a second."""
@@ -110,7 +112,14 @@ class StoreMachine(RuleBasedStateMachine):
     def settle_one(self, dice: Any, way: str) -> None:
         owed = dice.choice(list(self.running))
         dispatch = self.running.pop(owed)
-        outcomes: dict[str, Outcome] = {
+        began_at = None if way in ("filtered", "released") else self.now
+        assert self.run(self.house.settle(dispatch, self.outcomes(dice)[way], now=self.now, began_at=began_at))
+        self.states[owed] = "pending" if way in ("retry", "released") else way
+        if way in ("dead", "interrupted"):
+            self.take_over(owed, {"dead"} if way == "dead" else {"pending", "dead"})
+
+    def outcomes(self, dice: Any) -> dict[str, Outcome]:
+        return {
             "done": Done(),
             "filtered": Filtered(),
             "retry": RetryAt(self.now + timedelta(seconds=dice.choice([0, 30, 600])), "503"),
@@ -118,11 +127,6 @@ class StoreMachine(RuleBasedStateMachine):
             "interrupted": Interrupted("exit 1"),
             "released": Released(),
         }
-        began_at = None if way in ("filtered", "released") else self.now
-        assert self.run(self.house.settle(dispatch, outcomes[way], now=self.now, began_at=began_at))
-        self.states[owed] = "pending" if way in ("retry", "released") else way
-        if way in ("dead", "interrupted"):
-            self.take_over(owed, {"dead"} if way == "dead" else {"pending", "dead"})
 
     # lives
 
@@ -146,7 +150,20 @@ class StoreMachine(RuleBasedStateMachine):
         self.run(self.house.enrol(*HANDLERS, now=self.now))
         for owed in self.running:
             self.take_over(owed, {"pending", "dead"})
+        self.lost += self.running.values()
         self.running.clear()
+
+    @precondition(lambda self: self.lost)
+    @rule(dice=st.randoms(use_true_random=False), way=ways)
+    def settle_too_late(self, dice: Any, way: str) -> None:
+        """Whoever lost its claims can settle nothing any more, whatever it says."""
+        lost = dice.choice(self.lost)
+        assert not self.run(self.house.settle(lost, self.outcomes(dice)[way], now=self.now))
+
+    @rule(hours=st.sampled_from([1, 20, 80]))
+    def set_clock_back(self, hours: int) -> None:
+        """Nothing is lost by it, and nothing happens twice; what waits for a time is claimed in the end."""
+        self.run(self.house.dispatch.set_back(timedelta(hours=hours), now=self.now))
 
     # acts of people
 
