@@ -16,8 +16,8 @@ import aiohttp
 
 from drills.waiting import is_running, until
 from receiver.events import Event
-from receiver.store.base import DispatchLine, HandlerStats, Selector
 from receiver.store.sqlite import SqliteStore
+from receiver.store.views import DispatchLine, HandlerStats, Selector
 
 ROOT = Path(__file__).parents[1]
 PATIENCE = 30.0
