@@ -207,7 +207,8 @@ class Trouble:
         self._verdict.figures |= {"log, lines a second": lines, "answers": dict(self._load.statuses)}
         most = LINES * (len(self._bad) + len(GOOD))
         self._verdict.must(lines <= most, f"the log has {lines:.1f} lines a second, over {most:.0f}")
-        self._verdict.must(set(self._load.statuses) == {200}, f"answers: {dict(self._load.statuses)}")
+        refused = [line["why"] for line in self._serve.said("callback_not_stored")]
+        self._verdict.must(set(self._load.statuses) == {200}, f"answers: {dict(self._load.statuses)} {refused[:1]}")
         self._verdict.must(not self._load.broken, f"{self._load.broken} requests got no answer")
         ended = self._serve.said("child_ended")
         self._verdict.must(not ended, f"the dispatch process ended {len(ended)} times")
