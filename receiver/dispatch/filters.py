@@ -7,6 +7,21 @@ from receiver.events import DeliveryReport, Event, InboundMessage, Notice
 from receiver.handler import HandlerSettings
 
 
+class Sieve:
+    """The filters of one handler during one claim; counts what it is shown and what it lets through."""
+
+    def __init__(self, settings: HandlerSettings, handler: str) -> None:
+        self.seen = self.passed = 0
+        self._settings, self._handler = settings, handler
+
+    def __call__(self, event: Event) -> bool:
+        """Whether it passes."""
+        passes = matches(self._settings, event, handler=self._handler)
+        self.seen += 1
+        self.passed += passes
+        return passes
+
+
 def matches(settings: HandlerSettings, event: Event, *, handler: str) -> bool:
     """Whether an event is for the handler of this name. An event that lacks a filter's field is not."""
     if event.kind not in settings.kinds:

@@ -10,7 +10,7 @@ import structlog
 from receiver import backoff, numbers
 from receiver.dispatch.calls import Calls
 from receiver.dispatch.engine import Engine, monotonic
-from receiver.dispatch.filters import matches
+from receiver.dispatch.filters import Sieve, matches
 from receiver.dispatch.hands import Hands
 from receiver.dispatch.results import Results
 from receiver.dispatch.standing import HELD, OK, PAUSED, Stand
@@ -153,13 +153,14 @@ class Lane:
             wait = appetite.patience((await self._waiting()).ready, monotonic())
             if wait > 0:
                 return min(wait, self._look)
+        sieve = Sieve(self.hands.settings, self.name)
         dispatches = await self._store.claim(
-            self.name, **self._claim(), limit=limit, ordered=self.hands.settings.ordered
+            self.name, **self._claim(), limit=limit, ordered=self.hands.settings.ordered, passes=sieve
         )
         wanted = self._sift(dispatches)
-        appetite.claimed(len(dispatches), len(wanted))
+        appetite.claimed(sieve.seen, sieve.passed)
         await self._hand_on(wanted, more=len(dispatches) == limit)
-        return 0.0 if dispatches else await self._until_due()
+        return 0.0 if dispatches or sieve.seen else await self._until_due()
 
     async def _hand_on(self, wanted: list[Dispatch], *, more: bool) -> None:
         """Begin with what was claimed; a handler that gathers first takes what else there is, up to its batch."""
@@ -181,10 +182,11 @@ class Lane:
         wait = self._judge.hold.wait(monotonic())
         if wait > 0:
             return wait
-        claimed = await self._store.probe_claim(self.name, **self._claim())
+        sieve = Sieve(self.hands.settings, self.name)
+        claimed = await self._store.probe_claim(self.name, **self._claim(), passes=sieve)
         for dispatch in self._sift(claimed):
             await self._calls.alone(dispatch, probe=True)
-        return 0.0 if claimed else self._look
+        return 0.0 if claimed or sieve.seen else self._look
 
     async def _until_due(self) -> float:
         """Nothing could be claimed: seconds until that may change by time alone."""
@@ -204,7 +206,7 @@ class Lane:
         return {"owner": engine.owner, "now": engine.clock(), "lease": engine.lease, "horizon": self._horizon()}
 
     def _sift(self, dispatches: Sequence[Dispatch]) -> list[Dispatch]:
-        """Those that are for this handler; the others are settled as filtered."""
+        """Those that are for this handler: its filters may have been changed since a dispatch was tried first."""
         wanted = []
         for dispatch in dispatches:
             if matches(self.hands.settings, dispatch.event, handler=self.name):

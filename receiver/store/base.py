@@ -1,6 +1,6 @@
 """The contract of a store: the log of events, and what every handler is owed of it. No SQL words, no positions."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol
@@ -73,6 +73,15 @@ class Interrupted:
 @dataclass(frozen=True, slots=True)
 class Released:
     """Never begun, or ended by a stop of ours: pending as before."""
+
+
+Passes = Callable[[Event], bool]
+"""Whether an event is for a handler."""
+
+
+def everything(_event: Event) -> bool:
+    """No filter."""
+    return True
 
 
 Outcome = Done | Filtered | RetryAt | Dead | Interrupted | Released
@@ -173,15 +182,25 @@ class Store(Protocol):
         lease: timedelta,
         ordered: bool = False,
         horizon: timedelta = HORIZON,
+        passes: Passes = everything,
     ) -> Sequence[Dispatch]:
         """Take up to `limit` dispatches: interrupted ones first and one alone, then what is due again, then new ones.
 
         All in the order of the log. They are this owner's until settled or until the lease ends. With `ordered` an
         event waits while an earlier one of its thread is not settled. A due time beyond `horizon` is due now.
+
+        New events that do not pass are filtered at once and do not count; a store looks at a bounded number of them.
         """
 
     async def probe_claim(
-        self, handler: str, *, owner: str, now: datetime, lease: timedelta, horizon: timedelta = HORIZON
+        self,
+        handler: str,
+        *,
+        owner: str,
+        now: datetime,
+        lease: timedelta,
+        horizon: timedelta = HORIZON,
+        passes: Passes = everything,
     ) -> Sequence[Dispatch]:
         """Take the one dispatch with which to try a handler on hold: the oldest that is due, in turn."""
 

@@ -7,7 +7,17 @@ from typing import Any, TypeVar
 from factories import NOW, after, callback
 
 from receiver.events import Event
-from receiver.store.base import Dispatch, Done, Outcome, Recorded, RetryAt, Settlement, Store
+from receiver.store.base import (
+    Dispatch,
+    Done,
+    Outcome,
+    Passes,
+    Recorded,
+    RetryAt,
+    Settlement,
+    Store,
+    everything,
+)
 from receiver.store.views import (
     DispatchLine,
     DispatchSelector,
@@ -111,11 +121,17 @@ class House:
         await self.balanced()
 
     async def claim(
-        self, handler: str = "crm", *, limit: int = 100, now: datetime = NOW, ordered: bool = False
+        self,
+        handler: str = "crm",
+        *,
+        limit: int = 100,
+        now: datetime = NOW,
+        ordered: bool = False,
+        passes: Passes = everything,
     ) -> list[Dispatch]:
         """What the handler is given now; asserts that all of it is its own and that the counters balance."""
         claimed = await self.dispatch.claim(
-            handler, owner=self.owner, limit=limit, now=now, lease=LEASE, ordered=ordered
+            handler, owner=self.owner, limit=limit, now=now, lease=LEASE, ordered=ordered, passes=passes
         )
         assert len(claimed) <= limit
         assert all(one.handler == handler for one in claimed)

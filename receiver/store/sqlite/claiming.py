@@ -2,14 +2,16 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
-from receiver.store.base import Dispatch
+from receiver.store.base import Dispatch, Passes
 from receiver.store.sqlite import rows
 from receiver.store.sqlite.desk import Connections
 from receiver.store.sqlite.lanes import Place, add, dispatch_id, events_at, insert, set_bit
 from receiver.store.views import StoredEvent
 
-MOST_CLAIMED = 1000  # new events in one claim
+MOST_CLAIMED = 1000  # new events in one claim, and
+MOST_SEEN = 2000  # events that are looked at for it
 
 UNSETTLED = "('again', 'interrupted', 'running', 'alone')"
 EXCEPTION = "position, replay, attempts, interruptions, first_at"
@@ -33,55 +35,60 @@ TAKE = "UPDATE exceptions SET state = ?, owner = ? WHERE handler = ? AND positio
 NEW = f"SELECT {rows.EVENT_COLUMNS} FROM events WHERE position >= ? ORDER BY position LIMIT ?"
 
 
-def claim(
-    at: Connections, handler: str, owner: str, *, limit: int, now: datetime, ordered: bool, horizon: timedelta
-) -> list[Dispatch]:
+class Asked(NamedTuple):
+    """Who asks for work, and what it may be."""
+
+    handler: str
+    owner: str
+    ordered: bool
+    passes: Passes
+
+
+def claim(at: Connections, asked: Asked, *, limit: int, now: datetime, horizon: timedelta) -> list[Dispatch]:
     """Interrupted ones first and one alone, then what is due again, then new ones."""
+    handler = asked.handler
     if at.dispatch.execute("SELECT 1 FROM exceptions WHERE handler = ? AND state = 'alone'", (handler,)).fetchone():
         return []
     alone = at.dispatch.execute(INTERRUPTED, (handler,)).fetchone()
     if alone:
         busy = at.dispatch.execute(BUSY, {"h": handler}).fetchone()[0]
-        return [] if busy else _take(at, handler, owner, [alone], alone=True)
-    taken = _take(at, handler, owner, _due(at, handler, now, horizon, limit, ordered=ordered))
+        return [] if busy else _take(at, asked, [alone], alone=True)
+    taken = _take(at, asked, _due(at, asked, now, horizon, limit))
     if len(taken) < limit:
-        taken += _claim_new(at, handler, owner, min(limit - len(taken), MOST_CLAIMED), ordered=ordered)
+        taken += _claim_new(at, asked, min(limit - len(taken), MOST_CLAIMED))
     return taken
 
 
-def probe_claim(at: Connections, handler: str, owner: str, now: datetime, horizon: timedelta) -> list[Dispatch]:
+def probe_claim(at: Connections, asked: Asked, now: datetime, horizon: timedelta) -> list[Dispatch]:
     """The oldest due dispatch with the fewest probes; after each round of them a new event has its turn."""
-    due, beyond = rows.to_micros(now), rows.to_micros(now + horizon)
+    handler, due, beyond = asked.handler, rows.to_micros(now), rows.to_micros(now + horizon)
     again = f"{AGAIN} AND (due_at <= ? OR due_at > ?)"
     found = at.dispatch.execute(f"{again} AND probes = 0{IN_TURN}", (handler, due, beyond)).fetchall()
     if not found:
         fewest, most = at.dispatch.execute(
             "SELECT min(probes), max(probes) FROM exceptions WHERE handler = ? AND state = 'again'", (handler,)
         ).fetchone()
-        new = _claim_new(at, handler, owner, 1, ordered=False) if fewest == most else []
+        new = _claim_new(at, asked, 1) if fewest == most else []
         if new:
             return new
         found = at.dispatch.execute(again + IN_TURN, (handler, due, beyond)).fetchall()
-    return _take(at, handler, owner, found)
+    return _take(at, asked, found)
 
 
-def _due(
-    at: Connections, handler: str, now: datetime, horizon: timedelta, limit: int, *, ordered: bool
-) -> list[tuple[int, ...]]:
-    order = IN_ORDER if ordered else ""
+def _due(at: Connections, asked: Asked, now: datetime, horizon: timedelta, limit: int) -> list[tuple[int, ...]]:
+    order = IN_ORDER if asked.ordered else ""
     due, beyond = rows.to_micros(now), rows.to_micros(now + horizon)
-    found = at.dispatch.execute(f"{AGAIN} AND due_at <= ?{order}{IN_LOG_ORDER}", (handler, due, limit)).fetchall()
+    found = at.dispatch.execute(f"{AGAIN} AND due_at <= ?{order}{IN_LOG_ORDER}", (asked.handler, due, limit)).fetchall()
     if len(found) < limit:
         found += at.dispatch.execute(
-            f"{AGAIN} AND due_at > ?{order}{IN_LOG_ORDER}", (handler, beyond, limit - len(found))
+            f"{AGAIN} AND due_at > ?{order}{IN_LOG_ORDER}", (asked.handler, beyond, limit - len(found))
         ).fetchall()
     return sorted(found)  # in the order of the log
 
 
-def _take(
-    at: Connections, handler: str, owner: str, found: Sequence[tuple[int, ...]], *, alone: bool = False
-) -> list[Dispatch]:
+def _take(at: Connections, asked: Asked, found: Sequence[tuple[int, ...]], *, alone: bool = False) -> list[Dispatch]:
     """Mark exceptions as running. One whose event is no longer kept is cancelled."""
+    handler, owner = asked.handler, asked.owner
     events = {stored.cursor: stored for stored in events_at(at, [row[0] for row in found])}
     taken = []
     for position, replay, attempts, interruptions, first_at in found:
@@ -95,33 +102,66 @@ def _take(
     return taken
 
 
-def _claim_new(at: Connections, handler: str, owner: str, limit: int, *, ordered: bool) -> list[Dispatch]:
+class Stretch(NamedTuple):
+    """A piece of the log from a lane's next position on: up to where it was looked at, and what of it passes."""
+
+    first: int
+    length: int
+    there: int
+    """How many events of it are still kept."""
+    wanted: list[StoredEvent]
+
+
+def _look_ahead(at: Connections, asked: Asked, first: int, limit: int) -> Stretch:
+    """Walk on until so many events have passed; what does not pass costs a look, and of looks there are enough."""
+    wanted: list[StoredEvent] = []
+    reached, there = first - 1, 0
+    while there < MOST_SEEN and len(wanted) < limit:
+        most = min(limit - len(wanted) if there == 0 else MOST_CLAIMED, MOST_SEEN - there)
+        found = at.log.execute(NEW, (reached + 1, most)).fetchall()
+        for row in found:
+            stored = rows.event_from(row)
+            reached, there = stored.cursor, there + 1
+            if asked.passes(stored.event):
+                wanted.append(stored)
+                if len(wanted) == limit:
+                    break
+        if len(found) < most:
+            break
+    return Stretch(first, reached - first + 1, there, wanted)
+
+
+def _claim_new(at: Connections, asked: Asked, limit: int) -> list[Dispatch]:
+    handler, owner = asked.handler, asked.owner
     lane = at.dispatch.execute("SELECT next FROM lanes WHERE handler = ?", (handler,)).fetchone()
     if lane is None or limit < 1:
         return []
-    first = int(lane[0])
-    found = [rows.event_from(row) for row in at.log.execute(NEW, (first, limit))]
-    if not found:
+    ahead = _look_ahead(at, asked, int(lane[0]), limit)
+    if not ahead.length:
         return []
-    count = found[-1].cursor - first + 1
     at.dispatch.execute(
-        "UPDATE lanes SET next = next + ?, cancelled = cancelled + ? WHERE handler = ?",
-        (count, count - len(found), handler),
+        "UPDATE lanes SET next = next + ?, cancelled = cancelled + ?, filtered = filtered + ? WHERE handler = ?",
+        (ahead.length, ahead.length - ahead.there, ahead.there - len(ahead.wanted), handler),
     )
-    if ordered:
-        return _claim_ordered(at, handler, owner, found)
-    settled = bytearray((count + 7) // 8)
-    for missing in set(range(first, first + count)) - {stored.cursor for stored in found}:
+    if asked.ordered:
+        return _claim_ordered(at, asked, ahead.wanted)
+    if not ahead.wanted:
+        return []
+    first, last = ahead.wanted[0].cursor, ahead.wanted[-1].cursor
+    settled = bytearray((last - first + 8) // 8)
+    for missing in set(range(first, last + 1)) - {stored.cursor for stored in ahead.wanted}:
         set_bit(settled, missing - first)
     number = at.dispatch.execute(
         "INSERT INTO claims (handler, first, count, settled, owner) VALUES (?, ?, ?, ?, ?)",
-        (handler, first, count, bytes(settled), owner),
+        (handler, first, last - first + 1, bytes(settled), owner),
     ).lastrowid
-    return [_dispatch(handler, stored, Place(stored.cursor, 0, number or 0, owner, 0, 0), None) for stored in found]
+    places = (Place(stored.cursor, 0, number or 0, owner, 0, 0) for stored in ahead.wanted)
+    return [_dispatch(handler, stored, place, None) for stored, place in zip(ahead.wanted, places, strict=True)]
 
 
-def _claim_ordered(at: Connections, handler: str, owner: str, found: Iterable[StoredEvent]) -> list[Dispatch]:
+def _claim_ordered(at: Connections, asked: Asked, found: Iterable[StoredEvent]) -> list[Dispatch]:
     """In order per thread: every event has an exception of its own, so that later ones see it."""
+    handler, owner = asked.handler, asked.owner
     taken = []
     for stored in found:
         blocked = at.dispatch.execute(BLOCKED, (handler, stored.event.thread)).fetchone()

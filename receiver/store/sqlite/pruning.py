@@ -6,6 +6,7 @@ import aiosqlite
 from pydantic_core import to_json
 
 from receiver.store.sqlite import acts, rows
+from receiver.store.sqlite.claiming import MOST_SEEN
 from receiver.store.sqlite.desk import Connections
 
 BATCH = 500  # rows of a kind in one transaction, so that nobody waits for it
@@ -15,7 +16,7 @@ OLD_DEAD = f"(handler, position, replay) IN (SELECT handler, position, replay FR
 OLD_ATTEMPTS = "DELETE FROM attempts WHERE line IN (SELECT line FROM attempts WHERE position < ? LIMIT ?)"
 OLD_PACKED = (
     "DELETE FROM packed_attempts WHERE (handler, first, place) IN"
-    " (SELECT handler, first, place FROM packed_attempts WHERE first + 1000 < ? LIMIT ?)"
+    f" (SELECT handler, first, place FROM packed_attempts WHERE first + {MOST_SEEN} < ? LIMIT ?)"
 )
 OLD_LOOKUPS = (
     "DELETE FROM lookups WHERE (run, term, position) IN (SELECT run, term, position FROM lookups WHERE run = ? LIMIT ?)"

@@ -11,7 +11,7 @@ from typing import Any
 
 from receiver.callback import Callback
 from receiver.events import Event, Notice
-from receiver.store.base import HORIZON, Dispatch, Recorded, Settlement, Waiting
+from receiver.store.base import HORIZON, Dispatch, Passes, Recorded, Settlement, Waiting, everything
 from receiver.store.sqlite import acts, claiming, files, lanes, looking, lookup, pruning, settling
 from receiver.store.sqlite.care import Caretaker
 from receiver.store.sqlite.desk import Connections, Desk
@@ -156,10 +156,10 @@ class SqliteStore:
         lease: timedelta,  # noqa: ARG002 - the lock on the file is the lease: it ends with the process
         ordered: bool = False,
         horizon: timedelta = HORIZON,
+        passes: Passes = everything,
     ) -> Sequence[Dispatch]:
-        return await self._desk.write(
-            lambda at: claiming.claim(at, handler, owner, limit=limit, now=now, ordered=ordered, horizon=horizon)
-        )
+        asked = claiming.Asked(handler, owner, ordered=ordered, passes=passes)
+        return await self._desk.write(lambda at: claiming.claim(at, asked, limit=limit, now=now, horizon=horizon))
 
     async def probe_claim(
         self,
@@ -169,8 +169,10 @@ class SqliteStore:
         now: datetime,
         lease: timedelta,  # noqa: ARG002 - as above
         horizon: timedelta = HORIZON,
+        passes: Passes = everything,
     ) -> Sequence[Dispatch]:
-        return await self._desk.write(lambda at: claiming.probe_claim(at, handler, owner, now, horizon))
+        asked = claiming.Asked(handler, owner, ordered=False, passes=passes)
+        return await self._desk.write(lambda at: claiming.probe_claim(at, asked, now, horizon))
 
     async def settle(self, settlements: Sequence[Settlement], *, now: datetime) -> Sequence[bool]:
         return await self._desk.write(lambda at: settling.settle(at, settlements, now))

@@ -3,8 +3,10 @@
 import asyncio
 from dataclasses import replace
 
+import pytest
 from factories import after, report, reports
 
+from receiver.events import Event
 from receiver.store.base import Done
 
 from ..conftest import House
@@ -90,3 +92,42 @@ async def test_a_claimed_dispatch_tells_what_it_is(house: House) -> None:
     assert (one.handler, one.number, one.replay, one.first_at, one.alone) == ("crm", 1, 0, None, False)
     assert one.event == replace(told, id=event_id)
     assert one.id != other.id
+
+
+def every_tenth(event: Event) -> bool:
+    return (event.message_id or "").endswith("0")
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+async def test_what_does_not_pass_is_filtered_at_once_and_does_not_count(house: House, *, ordered: bool) -> None:
+    await house.enrol("crm")
+    ids = await house.stored(*reports(45))
+    claimed = await house.claim(limit=3, ordered=ordered, passes=every_tenth)
+    assert [one.event.message_id for one in claimed] == ["m-10", "m-20", "m-30"]
+    counters = await house.counters()
+    assert (counters.filtered, counters.running, counters.pending) == (27, 3, 15)
+    states = [(await house.line(one)).state for one in ids[7:11]]
+    assert states == ["filtered", "filtered", "running", "filtered"]
+    await house.finish(claimed)
+    assert [one.event.message_id for one in await house.claim(passes=every_tenth, ordered=ordered)] == ["m-40"]
+    counters = await house.counters()
+    assert (counters.done, counters.filtered, counters.running, counters.pending) == (3, 41, 1, 0)
+
+
+async def test_a_crash_interrupts_what_passed_and_nothing_else(house: House) -> None:
+    await house.enrol("crm")
+    await house.stored(*reports(25))
+    await house.claim(passes=every_tenth)
+    await house.crash_dispatch()
+    await house.enrol("crm")
+    counters = await house.counters()
+    assert (counters.filtered, counters.pending, counters.running) == (23, 2, 0)
+    assert [one.event.message_id for one in await house.claim(passes=every_tenth)] == ["m-10"]
+
+
+async def test_where_nothing_passes_nothing_is_claimed_and_the_log_is_walked_on(house: House) -> None:
+    await house.enrol("crm")
+    await house.stored(*reports(5))
+    assert await house.claim(passes=lambda _: False) == []
+    counters = await house.counters()
+    assert (counters.filtered, counters.pending) == (5, 0)
