@@ -105,11 +105,13 @@ def reads_the_backlog() -> None:
     """A claim reads all that waits, and takes what it wants of it."""
     claim = claiming.claim
 
-    def reading(at: Any, handler: str, *given: Any, **options: Any) -> Any:
+    def reading(at: Any, asked: claiming.Asked, **options: Any) -> Any:
         waiting = "SELECT position, kind, id, data FROM events WHERE position >= ?"
-        (reached,) = at.dispatch.execute("SELECT next FROM lanes WHERE handler = ?", (handler,)).fetchone() or (0,)
+        (reached,) = at.dispatch.execute("SELECT next FROM lanes WHERE handler = ?", (asked.handler,)).fetchone() or (
+            0,
+        )
         everything = [rows.event_from(row) for row in at.log.execute(waiting, (reached,))]
-        taken = claim(at, handler, *given, **options)
+        taken = claim(at, asked, **options)
         del everything
         return taken
 
