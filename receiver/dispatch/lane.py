@@ -15,9 +15,10 @@ from receiver.dispatch.hands import Hands
 from receiver.dispatch.results import Results
 from receiver.dispatch.standing import HELD, OK, PAUSED, Stand
 from receiver.errors import ConfigFault, StartFault, StoreUnavailable
+from receiver.logs import Seldom
 from receiver.store.base import Dispatch, Filtered, Settlement, Waiting
 
-LANE_FAILED, NOT_STARTED = "lane_failed", "handler_not_started"
+LANE_FAILED, NOT_STARTED, STORE_WAITS = "lane_failed", "handler_not_started", "handler_waits_for_store"
 LONGEST_WRITE = timedelta(seconds=1)
 MOST_UNWRITTEN = 1024
 
@@ -38,6 +39,7 @@ class Lane:
         self._judge = self._calls.judge
         self._meet_at = 0.0
         self._start_at: float | None = None
+        self._seldom = Seldom()
         self._filling = self._stopping = False
         self._no_calls = asyncio.Event()
         hands.on_end = self.bell.set
@@ -92,11 +94,17 @@ class Lane:
     async def _turn_safely(self) -> float:
         try:
             return await self._turn()
-        except StoreUnavailable:
-            return self._engine.again.total_seconds()  # the store says why in its own log
+        except StoreUnavailable as fault:
+            self._waits(str(fault))
+            return self._engine.again.total_seconds()
         except Exception:  # a lane never ends by itself, and never takes another along
             log.exception(LANE_FAILED, handler=self.name)
             return self._engine.first_delay.total_seconds()
+
+    def _waits(self, reason: str) -> None:
+        left_out = self._seldom.allows(STORE_WAITS, monotonic())
+        if left_out is not None:
+            log.error(STORE_WAITS, handler=self.name, reason=reason, left_out=left_out)
 
     async def _turn(self) -> float:
         """Do what is to be done next; how many seconds until the next turn, unless the bell rings."""

@@ -118,12 +118,12 @@ class Desk:
             await asyncio.sleep(TICK)
 
     def _turn(self, jobs: Sequence[_Waiting[Any]]) -> list[tuple[Any, BaseException | None]]:
-        """All jobs in one transaction; where one fails, each in a transaction of its own."""
+        """All jobs in one transaction; where one fails, each in a transaction of its own, unless it is the store's."""
         try:
             return [(result, None) for result in self._together(jobs)]
         except Exception as fault:
-            if len(jobs) == 1:
-                return [(None, fault)]
+            if len(jobs) == 1 or files.is_the_stores(fault.__cause__):
+                return [(None, fault)] * len(jobs)
         return [self._turn([waiting])[0] for waiting in jobs]
 
     def _together(self, jobs: Sequence[_Waiting[Any]]) -> list[Any]:

@@ -50,6 +50,11 @@ def is_damage(fault: sqlite3.Error) -> bool:
     return code(fault) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or str(fault).startswith(NO_TEXT)
 
 
+def is_the_stores(fault: BaseException | None) -> bool:
+    """Whether a fault is the disk's or a lock's, and would meet any statement."""
+    return isinstance(fault, sqlite3.Error) and code(fault) in _WORDS
+
+
 def unavailable(fault: sqlite3.Error, path: Path) -> StoreUnavailable:
     """What an error means to an operator; never with words of what is stored."""
     words = _WORDS[sqlite3.SQLITE_CORRUPT] if str(fault).startswith(NO_TEXT) else _WORDS.get(code(fault))
