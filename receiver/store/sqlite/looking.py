@@ -208,8 +208,9 @@ def stats(at: Connections) -> Stats:
     """Counters, read in one go: they add up at any time."""
     at.dispatch.execute("BEGIN")
     try:
-        end = at.end()
-        handlers = tuple(_handler(at, row, end) for row in at.dispatch.execute(LANES).fetchall())
+        lanes = at.dispatch.execute(LANES).fetchall()
+        end = at.end()  # behind the lanes: none of them can be ahead of it
+        handlers = tuple(_handler(at, row, end) for row in lanes)
     finally:
         at.dispatch.execute("ROLLBACK")
     sources = at.log.execute(
