@@ -93,7 +93,10 @@ def powercut(models: str, *, as_json: bool, **plan: Any) -> None:
 @click.option("--seconds", default=3.0, show_default=True, help="Of each half of a pair; the long run has 10.")
 @click.option("--rate", default=60.0, show_default=True, help="Messages a second; the long run has 200.")
 @click.option("--ratio", default=1.2, show_default=True, help="The p99 with trouble, in times that of calm, or")
-@click.option("--extra", default=0.002, show_default=True, help="so many seconds more.")
+@click.option("--extra", default=0.002, show_default=True, help="so many seconds more, beside bad targets alone.")
+@click.option(
+    "--most", default=0.25, show_default=True, help="Seconds of the p99 beside bad handlers, which take time."
+)
 @click.option("--lag", default=5.0, show_default=True, help="Seconds that good handlers may be behind.")
 @click.option("--for", "within", default=120.0, show_default=True, help="Seconds until all the bad ended up right.")
 @click.option("--only", multiple=True, help="A bad handler or target; all where none is named.")
@@ -101,8 +104,12 @@ def powercut(models: str, *, as_json: bool, **plan: Any) -> None:
 @click.option("--json", "as_json", is_flag=True)
 def plugins(as_json: bool, **plan: Any) -> None:  # noqa: FBT001
     """Handlers and targets that do harm, beside good ones and the answers."""
+    from drills.hostile import HOSTILE
     from drills.plugins import Plan, plugin_drill
+    from drills.rogues import ROGUES
 
+    if unknown := sorted({*plan["only"]} - {*ROGUES, *HOSTILE}):
+        raise click.UsageError(f"--only {unknown[0]}: known are {', '.join([*ROGUES, *HOSTILE])}")
     run(lambda: plugin_drill(Plan(**plan)), as_json=as_json)
 
 

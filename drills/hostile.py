@@ -1,15 +1,18 @@
 """Web and mail servers with bad manners, for `forward` and `email` handlers."""
 
 import asyncio
+import json
+import os
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import NamedTuple
 
 from drills.ledger import NO_CONTENT, body
 from drills.rogues import DEAD, DONE, HELD
-from drills.yard import forward_to
+from drills.yard import ROOT, forward_to
 
 Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
 RESET = struct.pack("ii", 1, 0)
@@ -128,6 +131,33 @@ HOSTILE = {
 
 
 @asynccontextmanager
+async def apart(names: Sequence[str]) -> AsyncIterator[dict[str, int]]:
+    """These servers in a process of their own, so that what they do takes nothing from who measures: their ports."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "drills.hostile", *names),
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdin
+    assert process.stdout
+    try:
+        yield json.loads(await process.stdout.readline())
+    finally:
+        process.stdin.close()
+        await process.wait()
+
+
+async def serve(names: Sequence[str]) -> None:
+    """Run these servers, say where, and end with standard input."""
+    async with AsyncExitStack() as stack:
+        ports = {name: await stack.enter_async_context(listening(HOSTILE[name])) for name in names}
+        sys.stdout.write(f"{json.dumps(ports)}\n")
+        sys.stdout.flush()
+        await asyncio.to_thread(sys.stdin.read)
+
+
+@asynccontextmanager
 async def listening(hostile: Hostile) -> AsyncIterator[int]:
     """A server of this kind on a free port of the loopback: the port."""
     talking = set[asyncio.Task[None]]()
@@ -153,3 +183,7 @@ async def listening(hostile: Hostile) -> AsyncIterator[int]:
             task.cancel()
         await asyncio.gather(*talking, return_exceptions=True)
         await asyncio.sleep(0)  # for what was aborted to be closed
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(sys.argv[1:]))

@@ -10,6 +10,7 @@ from datetime import timedelta
 import structlog
 
 from receiver.backoff import Delays
+from receiver.precedence import DISPATCH, stand_behind
 from receiver.supervise import exit_words
 
 STARTED, ENDED, SILENT = "child_started", "child_ended", "child_silent"
@@ -112,6 +113,7 @@ class Child:
             *self._command(lifeline), pass_fds=(lifeline,), stdin=asyncio.subprocess.DEVNULL, start_new_session=True
         )
         self.pid = self._process.pid
+        stand_behind(self.pid, DISPATCH)
         log.info(STARTED, child=self._name, pid=self.pid)
         if self._stopping.is_set():
             self._process.send_signal(signal.SIGTERM)

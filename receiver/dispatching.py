@@ -7,7 +7,6 @@ import random
 import uuid
 from collections.abc import Coroutine, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -31,7 +30,6 @@ STUCK = "dispatch_stuck"
 EX_SOFTWARE = 70
 BEAT = 1.0
 """Seconds between two signs of life for the process that started us."""
-OOM_SCORE = "250"
 
 log = structlog.get_logger()
 
@@ -56,7 +54,6 @@ class Dispatching:
     async def run(self) -> int:
         """Dispatch until stopped, or until who started us is gone. Raises ConfigFault, StoreTaken, StoreUnusable."""
         hands = self._all_hands()
-        _go_first()
         store = SqliteStore(self._settings.store.path, "dispatch")
         beside = [asyncio.create_task(work) for work in (self._beat(), self._stop_with_parent())]
         try:
@@ -185,9 +182,3 @@ class Dispatching:
                 log=self._log_keys,
             )
         )
-
-
-def _go_first() -> None:
-    """Where memory is short, end before the process that answers providers."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text(OOM_SCORE, "ascii")

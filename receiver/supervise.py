@@ -23,6 +23,7 @@ from receiver.errors import ConfigFault, HandlerStuck, StartFault
 from receiver.events import Event
 from receiver.handler import Attempt, HandlerSettings
 from receiver.perform import Result
+from receiver.precedence import WORKER, stand_behind
 
 STARTED, ENDED = "handler_process_started", "handler_process_ended"
 MARK = "RECEIVER_WORKER"
@@ -141,6 +142,7 @@ class WorkerProcess:
                 start_new_session=True,
             )
         self.pid = process.pid
+        stand_behind(self.pid, WORKER)
         self._closed = asyncio.Event()
         self._lines = pipe.Lines(self._hear, self._closed.set)
         loop = asyncio.get_running_loop()

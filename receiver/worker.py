@@ -24,8 +24,6 @@ from receiver.handler import BaseHandler, HandlerSettings
 from receiver.perform import Performer, described
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
-OOM_SCORE = "500"
-NICE = 5  # a handler that spins must not cost the answers their turn
 LONGEST_CANCEL = 0.5
 LONGEST_CLOSE = 0.8
 
@@ -46,15 +44,11 @@ async def _serve(sock: socket.socket) -> None:
 
 
 def limit(max_memory: int) -> None:
-    """Keep a runaway from taking the machine along: first to go when memory is short, last in turn, no core, a wall for
-    allocations.
+    """Keep a runaway from taking the machine along: no core, a wall for allocations.
 
     The wall is above `max_memory`, which the parent watches; it is for what grows faster than that. It counts the
     stacks of threads as well.
     """
-    with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text(OOM_SCORE, "ascii")
-    os.nice(NICE)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     wall = 2 * max_memory + 256 * 1024**2
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)

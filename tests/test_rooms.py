@@ -38,7 +38,10 @@ ROOMS = {
             f"receiver.{name}"
             for name in ("dispatch", "dispatch.*", "perform", "pipe", "supervise", "chatter", "child")
         ),
-        *(f"receiver.{name}" for name in ("notices", "patience", "liveness", "drift", "systemd", "retention")),
+        *(
+            f"receiver.{name}"
+            for name in ("notices", "patience", "liveness", "drift", "systemd", "precedence", "retention")
+        ),
     ],
     "edge": [
         *(f"receiver.{name}" for name in ("config", "config.*", "plugins", "dropin")),
