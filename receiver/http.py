@@ -21,7 +21,7 @@ from receiver.errors import ReceiverError
 
 BACKLOG = 2048
 KEEP_ALIVE = timedelta(seconds=75)  # above nginx's own 60 s for upstreams, so that the proxy closes first
-DRAIN = timedelta(seconds=5)  # what requests in flight get when we stop
+DRAIN = timedelta(seconds=4)  # what requests in flight get when we stop
 WHOLE_WITHIN = timedelta(seconds=10)  # from a connection's or a request's beginning to the request's end
 HEAD_MOST = 64 * 1024  # bytes of request line and headers
 UNREAD_MOST = 1024**2  # bytes of a body that are thrown away after its request was answered

@@ -16,6 +16,7 @@ ROUND = 1.0  # seconds between two looks
 # The writer never checkpoints its own log while we do: answers wait less (PASSIVE never waits for anybody).
 WAL_BYTES = 4 * 1024**2
 FLUSH = 10.0  # seconds of what handlers did that a power cut may take: then the dispatch file is checkpointed too
+SELDOM = 60.0  # seconds
 READ = 1_000  # events whose terms are read in one job
 
 FAILED = "caretaking_failed"
@@ -31,6 +32,7 @@ class Caretaker:
         self._desk = desk
         self._task: asyncio.Task[None] | None = None
         self._flushed_at = time.monotonic()
+        self._told_at = -SELDOM
 
     def start(self) -> None:
         """Begin; a second call does nothing."""
@@ -56,9 +58,15 @@ class Caretaker:
                 while await self._build():
                     pass
             except (StoreUnavailable, sqlite3.Error, OSError) as fault:
-                reason = files.unavailable(fault, self._path) if isinstance(fault, sqlite3.Error) else fault
-                _log.warning("%s: %s", FAILED, reason)
+                self._tell(fault)
             await asyncio.sleep(ROUND)
+
+    def _tell(self, fault: Exception) -> None:
+        """Once a minute: it is tried again every second, and a full disk may last a night."""
+        if time.monotonic() - self._told_at >= SELDOM:
+            self._told_at = time.monotonic()
+            reason = files.unavailable(fault, self._path) if isinstance(fault, sqlite3.Error) else fault
+            _log.warning("%s: %s", FAILED, reason)
 
     def _checkpoint(self) -> None:
         """Carry the log's journal over when it is large, that of the dispatch file when it is old."""

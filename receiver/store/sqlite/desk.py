@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import sqlite3
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 from receiver.errors import ReceiverError, StoreUnavailable
 from receiver.store.sqlite import files
 
+LEAVE = 2.0  # seconds that what is begun gets when we stop; a disk that hangs for longer must not hold up the end
 TICK = 0.005  # seconds between two transactions while there is work: what comes meanwhile goes into one
 
 T = TypeVar("T")
@@ -62,7 +63,7 @@ class Desk:
         self._jobs: list[_Waiting[Any]] = []
         self._kick = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._closed = False
+        self._closed = self._gone = False
 
     async def open(self) -> None:
         """Open both files, and take writing jobs where this desk writes."""
@@ -71,21 +72,33 @@ class Desk:
             self._task = asyncio.create_task(self._run(), name="desk")
 
     async def close(self) -> None:
-        """Finish the jobs that wait, close the files."""
+        """Finish the jobs that wait, close the files; within two seconds, whatever the disk does. Once is enough."""
+        if self._gone:
+            return
         self._closed = True
         self._kick.set()
-        if self._task:
-            await self._task
-        self.abandon()
+        try:
+            async with asyncio.timeout(LEAVE):
+                if self._task:
+                    await asyncio.shield(self._task)
+                await asyncio.wrap_future(self._let_go())
+        except TimeoutError:
+            self._thread.shutdown(wait=False)
+        else:
+            self._thread.shutdown()
 
     def abandon(self) -> None:
         """Close the files, whatever waits."""
+        if not self._gone:
+            self._let_go().result()
+            self._thread.shutdown(wait=True)
+
+    def _let_go(self) -> "Future[None]":
         if self._task:
             self._task.cancel()
-        if self._files:
-            self._thread.submit(self._files.close).result()
-            self._files = None
-        self._thread.shutdown(wait=True)
+        self._gone = True
+        held, self._files = self._files, None
+        return self._thread.submit(held.close if held else lambda: None)
 
     async def read(self, job: Job[T]) -> T:
         """Run a job that does not write, as soon as the thread is free."""

@@ -27,7 +27,7 @@ MOST_WAITING = 4096  # callbacks, and
 MOST_BYTES = 64 * 1024**2  # bytes of them, that may wait for a commit before others are refused
 STUCK = 2.0  # seconds after which a commit that does not end lets nobody else wait
 PATIENCE = 4.0  # seconds after which those who wait for it are told that it failed
-LEAVE = 2.5  # seconds that what is begun gets when we stop; a disk that hangs for longer must not hold up the end
+LEAVE = 2.0  # seconds that what is begun gets when we stop; a disk that hangs for longer must not hold up the end
 LATER = 0.2  # seconds that marks and counts may wait for a commit of their own
 # Turns of the loop between a commit and the next, so that those just answered can be in the next one.
 TURNS = 4
