@@ -1,0 +1,67 @@
+"""`python -m benchmarks`: measures, and prints what came out beside what was to be reached."""
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from benchmarks import machine, plan, report
+from benchmarks.intake import intake
+from benchmarks.plan import Plan
+from benchmarks.report import Section
+
+SCENARIOS: dict[str, Callable[[Plan], Section]] = {"intake": intake}
+IN_MEMORY = ("tmpfs", "ramfs", "overlay")
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--only", type=click.Choice(list(SCENARIOS)), multiple=True, help="This scenario; may be repeated.")
+@click.option("--quick", "size", flag_value="quick", help="Seconds: shows that it works, and nothing about speed.")
+@click.option("--long", "size", flag_value="long", help="Half an hour, up to five million stored.")
+@click.option("--rounds", type=click.IntRange(min=1), help="How often each is measured, in turn.")
+@click.option("--seconds", type=click.FloatRange(min=0.1), help="How long each is measured.")
+@click.option("--kind", type=click.Choice(["dlr", "mo", "bulkvs"]), multiple=True, help="Intake of this kind only.")
+@click.option("--connections", type=click.IntRange(min=1), multiple=True, help="Intake on so many connections only.")
+@click.option(
+    "--folder", type=click.Path(path_type=Path), default="/var/tmp", help="On the disk that is to be measured."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of tables.")
+@click.option("--write", is_flag=True, help="Keep the tables, as benchmarks/results/DATE.md.")
+def main(
+    *,
+    only: tuple[str, ...],
+    size: str | None,
+    rounds: int | None,
+    seconds: float | None,
+    kind: tuple[str, ...],
+    connections: tuple[int, ...],
+    folder: Path,
+    as_json: bool,
+    write: bool,
+) -> None:
+    """Measure the receiver on this machine, everything in turn in one run."""
+    if machine.disk(folder) in IN_MEMORY:
+        _say(f"{folder} is on {machine.disk(folder)}: what a flush costs there says nothing. See --folder.")
+    work = Path(tempfile.mkdtemp(prefix="receiver-benchmark-", dir=folder))
+    facts = machine.facts(work)
+    try:
+        planned = {"quick": plan.quick, "long": plan.long}.get(size or "", plan.usual)(work, _say)
+        planned.rounds, planned.seconds = rounds or planned.rounds, seconds or planned.seconds
+        planned.kinds, planned.connections = kind or planned.kinds, connections or planned.connections
+        sections = [SCENARIOS[name](planned) for name in only or SCENARIOS]
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    click.echo(report.as_json(sections, facts) if as_json else report.words(sections, verdicts=size != "quick"))
+    if write:
+        _say(f"written: {report.write(sections, facts, plan.now())}")
+
+
+def _say(words: str) -> None:
+    click.echo(words, err=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
