@@ -1,9 +1,8 @@
 """What the log holds already of a batch: keys of certain events, fates of the others."""
 
+import sqlite3
 from collections.abc import Sequence
 from typing import Any
-
-import aiosqlite
 
 from receiver.store.sqlite import rows
 from receiver.store.sqlite.plan import Fate, First
@@ -16,21 +15,21 @@ FIND_FATES = (
 )
 
 
-async def keys_in(db: aiosqlite.Connection, keys: Sequence[bytes]) -> dict[bytes, First]:
+def keys_in(db: sqlite3.Connection, keys: Sequence[bytes]) -> dict[bytes, First]:
     """Those of these keys that the log holds."""
-    found = await _all_in(db, FIND_KEYS, keys)
+    found = _all_in(db, FIND_KEYS, keys)
     return {key: First(position, rows.id_text(raw)) for key, position, raw in found}
 
 
-async def fates_in(db: aiosqlite.Connection, digests: Sequence[bytes]) -> dict[bytes, Fate]:
+def fates_in(db: sqlite3.Connection, digests: Sequence[bytes]) -> dict[bytes, Fate]:
     """The newest event of each of these contents."""
-    found = await _all_in(db, FIND_FATES, digests)
+    found = _all_in(db, FIND_FATES, digests)
     return {row[0]: Fate(row[1], rows.id_text(row[2]), rows.from_micros(row[3]), row[4]) for row in found}
 
 
-async def _all_in(db: aiosqlite.Connection, sql: str, values: Sequence[bytes]) -> list[Any]:
+def _all_in(db: sqlite3.Connection, sql: str, values: Sequence[bytes]) -> list[Any]:
     found: list[Any] = []
     for at in range(0, len(values), MOST_VALUES):
         some = values[at : at + MOST_VALUES]
-        found += await db.execute_fetchall(sql.format(",".join("?" * len(some))), some)
+        found += db.execute(sql.format(",".join("?" * len(some))), some).fetchall()
     return found

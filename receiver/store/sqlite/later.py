@@ -1,9 +1,8 @@
 """What no answer waits for, and goes along with a later commit: fates of answers, counts of refused requests."""
 
+import sqlite3
 from collections import Counter
 from typing import NamedTuple
-
-import aiosqlite
 
 MARK = "UPDATE fates SET fate = ? WHERE digest = ? AND position = ?"
 REFUSED = (
@@ -19,8 +18,8 @@ class Later(NamedTuple):
     refused: Counter[str]
 
 
-async def write(db: aiosqlite.Connection, later: Later) -> None:
+def write(db: sqlite3.Connection, later: Later) -> None:
     if later.marks:
-        await db.executemany(MARK, later.marks)
+        db.executemany(MARK, later.marks)
     if later.refused:
-        await db.executemany(REFUSED, list(later.refused.items()))
+        db.executemany(REFUSED, list(later.refused.items()))

@@ -9,8 +9,6 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
-import aiosqlite
-
 from receiver.callback import Callback
 from receiver.errors import StoreUnavailable
 from receiver.events import Event, Notice
@@ -19,7 +17,7 @@ from receiver.store.sqlite import later as later_commit
 from receiver.store.sqlite import rows
 from receiver.store.sqlite.known import fates_in, keys_in
 from receiver.store.sqlite.later import Later
-from receiver.store.sqlite.logfile import LogFile, one
+from receiver.store.sqlite.logfile import LogFile
 from receiver.store.sqlite.plan import Entry, First, Known, Plan, Planner
 
 MOST_ENTRIES = 512  # callbacks in one commit
@@ -138,14 +136,14 @@ class LogWriter:
         notice.id = rows.new_id(notice.received_at)
         about = (notice.notice, notice.about)
 
-        async def append(db: aiosqlite.Connection) -> bool:
-            is_open = await one(db, IS_OPEN, about) is not None
+        def append(db: sqlite3.Connection) -> bool:
+            is_open = db.execute(IS_OPEN, about).fetchone() is not None
             if is_open == (notice.state == "open"):
                 return False
-            await self._numbers(db)
+            self._numbers(db)
             position = self._position + 1
-            await db.execute(rows.INSERT_EVENT, rows.event_row(position, None, None, notice))
-            await (db.execute(OPEN, (*about, position)) if not is_open else db.execute(CLOSE, about))
+            rows.insert(db, rows.EVENTS, [rows.event_row(position, None, None, notice)])
+            db.execute(CLOSE, about) if is_open else db.execute(OPEN, (*about, position))
             return True
 
         changed = await self.file.write(append)
@@ -155,11 +153,7 @@ class LogWriter:
 
     async def probe(self, now: datetime) -> None:
         """A durable write of its own."""
-
-        async def write(db: aiosqlite.Connection) -> None:
-            await db.execute(PROBE, (rows.to_micros(now),))
-
-        await self.file.write(write)
+        await self.file.write(lambda db: db.execute(PROBE, (rows.to_micros(now),)))
 
     async def reread(self, number: int, callback: Callback, events: Sequence[Event]) -> Recorded:
         """Store the events of a callback that was in quarantine; its answer was 200, so that got out."""
@@ -167,17 +161,17 @@ class LogWriter:
             event.id = rows.new_id(callback.received_at)
         entry = Entry(callback, events, "", asyncio.get_running_loop().create_future())
 
-        async def append(db: aiosqlite.Connection) -> Recorded:
-            taken = await db.execute("DELETE FROM quarantine WHERE callback = ?", (number,))
+        def append(db: sqlite3.Connection) -> Recorded:
+            taken = db.execute("DELETE FROM quarantine WHERE callback = ?", (number,))
             if not taken.rowcount:  # somebody was faster
                 return Recorded("ignored")
             self._look_first = True
-            plan = await self._draw(db, [entry], number=number)
+            plan = self._draw(db, [entry], number=number)
             plan.callbacks.clear()
-            await self._insert(db, plan)
+            _insert(db, plan)
             recorded = plan.answers[0]
-            await db.executemany(later_commit.MARK, [("answered", *place) for place in recorded.uncertain])
-            await db.execute("UPDATE callbacks SET outcome = ? WHERE number = ?", (recorded.outcome, number))
+            db.executemany(later_commit.MARK, [("answered", *place) for place in recorded.uncertain])
+            db.execute("UPDATE callbacks SET outcome = ? WHERE number = ?", (recorded.outcome, number))
             return recorded
 
         recorded = await self.file.write(append)
@@ -187,11 +181,11 @@ class LogWriter:
     async def discard(self, numbers: Sequence[int]) -> int:
         """Take callbacks out of quarantine, with their bytes."""
 
-        async def remove(db: aiosqlite.Connection) -> int:
+        def remove(db: sqlite3.Connection) -> int:
             removed = 0
             for number in numbers:
-                removed += (await db.execute("DELETE FROM quarantine WHERE callback = ?", (number,))).rowcount
-                await db.execute("DELETE FROM callbacks WHERE number = ? AND outcome = 'quarantined'", (number,))
+                removed += db.execute("DELETE FROM quarantine WHERE callback = ?", (number,)).rowcount
+                db.execute("DELETE FROM callbacks WHERE number = ? AND outcome = 'quarantined'", (number,))
             return removed
 
         return await self.file.write(remove)
@@ -243,10 +237,10 @@ class LogWriter:
     async def _store(self, batch: Sequence[Entry], later: Later) -> Plan:
         """Insert at once what is most likely new; where something repeats, look first and insert the rest."""
 
-        async def append(db: aiosqlite.Connection) -> Plan:
-            await later_commit.write(db, later)  # first: fates decide what is a retry
-            plan = await self._draw(db, batch)
-            await self._insert(db, plan)
+        def append(db: sqlite3.Connection) -> Plan:
+            later_commit.write(db, later)  # first: fates decide what is a retry
+            plan = self._draw(db, batch)
+            _insert(db, plan)
             return plan
 
         try:
@@ -259,35 +253,22 @@ class LogWriter:
         self._look_first = bool(plan.copies)
         return plan
 
-    async def _draw(self, db: aiosqlite.Connection, batch: Sequence[Entry], *, number: int | None = None) -> Plan:
+    def _draw(self, db: sqlite3.Connection, batch: Sequence[Entry], *, number: int | None = None) -> Plan:
         """Plan a batch; `number` is that of a callback which has one already."""
         digests = [digest for entry in batch for digest in entry.digests if digest]
-        fates = await fates_in(db, digests) if digests else {}
+        fates = fates_in(db, digests) if digests else {}
         keys: dict[bytes, First] = {}
         wanted = [key for entry in batch for key in entry.keys if key]
         if self._look_first or any(key.other for key in wanted):
-            await self._numbers(db)
-            keys = await keys_in(db, [one for key in wanted for one in key if one])
+            self._numbers(db)
+            keys = keys_in(db, [one for key in wanted for one in key if one])
         before = self._number if number is None else number - 1
         return Planner(self._position, before, Known(keys, fates)).draw(batch)
 
-    async def _numbers(self, db: aiosqlite.Connection) -> None:
+    def _numbers(self, db: sqlite3.Connection) -> None:
         """What the log ends with; another process may have appended."""
-        position, number = await one(db, NEWEST)
+        position, number = db.execute(NEWEST).fetchone()
         self._position, self._number = position or 0, number or 0
-
-    async def _insert(self, db: aiosqlite.Connection, plan: Plan) -> None:
-        if plan.callbacks:
-            await db.executemany(rows.INSERT_CALLBACK, plan.callbacks)
-        if plan.events:
-            await db.executemany(rows.INSERT_EVENT, plan.events)
-        if plan.copies:
-            await db.executemany(COPY, plan.copies)
-        if plan.fates:
-            await db.executemany(FATE, plan.fates)
-        if plan.quarantine:
-            await db.executemany(QUARANTINE, plan.quarantine)
-        await db.executemany(COUNT, [(source, *counts) for source, counts in plan.sources.items()])
 
     def _tell(self, batch: Sequence[Entry], plan: Plan) -> None:
         for entry, recorded in zip(batch, plan.answers, strict=True):
@@ -341,3 +322,15 @@ class LogWriter:
         """Have marks and counts written, if no callback comes that takes them along."""
         if self._timer is None or self._timer.when() < asyncio.get_running_loop().time():
             self._timer = asyncio.get_running_loop().call_later(LATER, self._kick.set)
+
+
+def _insert(db: sqlite3.Connection, plan: Plan) -> None:
+    rows.insert(db, rows.CALLBACKS, plan.callbacks)
+    rows.insert(db, rows.EVENTS, plan.events)
+    if plan.copies:
+        db.executemany(COPY, plan.copies)
+    if plan.fates:
+        db.executemany(FATE, plan.fates)
+    if plan.quarantine:
+        db.executemany(QUARANTINE, plan.quarantine)
+    db.executemany(COUNT, [(source, *counts) for source, counts in plan.sources.items()])

@@ -1,8 +1,8 @@
 """Retention: removing what is old in small batches, of the log and of what the handlers did."""
 
+import sqlite3
 from datetime import datetime
 
-import aiosqlite
 from pydantic_core import to_json
 
 from receiver.store.sqlite import acts, rows
@@ -50,14 +50,14 @@ def dispatches(at: Connections, before: datetime, first_kept: int) -> int:
     return removed
 
 
-async def log(db: aiosqlite.Connection, before: datetime, first_kept: int, *, simulated: bool) -> int:
+def log(db: sqlite3.Connection, before: datetime, first_kept: int, *, simulated: bool) -> int:
     """A batch of events before the first kept one with their callbacks, and of old callbacks in quarantine."""
-    found = await db.execute_fetchall(OLD_SIMULATED if simulated else OLD_EVENTS, (first_kept, BATCH))
+    found = db.execute(OLD_SIMULATED if simulated else OLD_EVENTS, (first_kept, BATCH)).fetchall()
     positions = (to_json([row[0] for row in found]).decode(),)
     for statement in REMOVALS:
-        await db.execute(statement, positions)
-    removed = len(list(found))
-    for (number,) in await db.execute_fetchall(OLD_QUARANTINE, (rows.to_micros(before), BATCH)):
-        await db.execute("DELETE FROM quarantine WHERE callback = ?", (number,))
-        removed += (await db.execute("DELETE FROM callbacks WHERE number = ?", (number,))).rowcount
+        db.execute(statement, positions)
+    removed = len(found)
+    for (number,) in db.execute(OLD_QUARANTINE, (rows.to_micros(before), BATCH)).fetchall():
+        db.execute("DELETE FROM quarantine WHERE callback = ?", (number,))
+        removed += db.execute("DELETE FROM callbacks WHERE number = ?", (number,)).rowcount
     return removed

@@ -1,8 +1,10 @@
 """Rows of the log: events and callbacks to columns and back, unique keys, ids, and the terms they are found by."""
 
 import random
+import sqlite3
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -14,12 +16,13 @@ from receiver.events import KINDS, DeliveryReport, Event, Identity, event_of
 from receiver.store.views import StoredEvent
 
 EVENT_COLUMNS = "position, kind, id, data"
-INSERT_EVENT = (
+EVENTS = (
     "INSERT INTO events (position, key, id, callback, kind, source, received_at, occurred_at, message_id, reference,"
-    " originator, recipient, status, rank, simulated, data) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+    " originator, recipient, status, rank, simulated, data) VALUES "
 )
+MOST_ROWS = 64  # in one statement
 CALLBACK_COLUMNS = "number, received_at, source, endpoint, method, query, content_type, body, outcome, simulated"
-INSERT_CALLBACK = f"INSERT INTO callbacks ({CALLBACK_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?)"
+CALLBACKS = f"INSERT INTO callbacks ({CALLBACK_COLUMNS}) VALUES "
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -98,8 +101,25 @@ def _digest(source: str, identity: Identity, size: int) -> bytes:
     return blake2b("\x00".join((source, *identity.values)).encode("utf-8", "replace"), digest_size=size).digest()
 
 
+def insert(db: sqlite3.Connection, head: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Insert rows, many in a statement: each run of one gives the interpreter away and has to wait for it again."""
+    at, most = 0, MOST_ROWS
+    while at < len(rows):
+        while most > len(rows) - at:
+            most //= 2
+        some = rows[at : at + most]
+        db.execute(_many(head, len(some), len(some[0])), [value for row in some for value in row])
+        at += most
+
+
+@lru_cache(maxsize=64)
+def _many(head: str, rows: int, columns: int) -> str:
+    row = f"({','.join('?' * columns)})"
+    return head + ",".join([row] * rows)
+
+
 def event_row(position: int, key: bytes | None, callback: int | None, event: Event) -> tuple[Any, ...]:
-    """The columns of INSERT_EVENT."""
+    """The columns of EVENTS."""
     status, rank = (event.status.value, event.rank) if isinstance(event, DeliveryReport) else (None, None)
     return (
         position,
@@ -122,7 +142,7 @@ def event_row(position: int, key: bytes | None, callback: int | None, event: Eve
 
 
 def callback_row(number: int, callback: Callback, outcome: str) -> tuple[Any, ...]:
-    """The columns of INSERT_CALLBACK."""
+    """The columns of CALLBACKS."""
     return (
         number,
         to_micros(callback.received_at),
