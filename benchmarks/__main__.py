@@ -9,11 +9,12 @@ from pathlib import Path
 import click
 
 from benchmarks import machine, plan, report
+from benchmarks.beside import beside, plot
 from benchmarks.intake import intake
 from benchmarks.plan import Plan
 from benchmarks.report import Section
 
-SCENARIOS: dict[str, Callable[[Plan], Section]] = {"intake": intake}
+SCENARIOS: dict[str, Callable[[Plan], Section]] = {"intake": intake, "people": beside}
 IN_MEMORY = ("tmpfs", "ramfs", "overlay")
 
 
@@ -29,6 +30,7 @@ IN_MEMORY = ("tmpfs", "ramfs", "overlay")
     "--folder", type=click.Path(path_type=Path), default="/var/tmp", help="On the disk that is to be measured."
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of tables.")
+@click.option("--plot", "picture", type=click.Path(path_type=Path), help="Draw `people` into this file (SVG).")
 @click.option("--write", is_flag=True, help="Keep the tables, as benchmarks/results/DATE.md.")
 def main(
     *,
@@ -40,6 +42,7 @@ def main(
     connections: tuple[int, ...],
     folder: Path,
     as_json: bool,
+    picture: Path | None,
     write: bool,
 ) -> None:
     """Measure the receiver on this machine, everything in turn in one run."""
@@ -55,6 +58,9 @@ def main(
     finally:
         shutil.rmtree(work, ignore_errors=True)
     click.echo(report.as_json(sections, facts) if as_json else report.words(sections, verdicts=size != "quick"))
+    for section in sections:
+        if picture and section.scenario == "people":
+            _say(f"drawn: {plot(section, picture)}")
     if write:
         _say(f"written: {report.write(sections, facts, plan.now())}")
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from benchmarks import load
 from benchmarks.load import Measured, Slice
 from benchmarks.plan import Plan
-from benchmarks.report import AT_LEAST, AT_MOST, Section, ratios
+from benchmarks.report import AT_LEAST, AT_MOST, Section, of, ratios
 from benchmarks.servers import Base, Ours, Server, running
 from drills.meddle import Meddler
 from drills.verdict import CannotRun
@@ -44,6 +44,7 @@ def in_turn(plan: Plan, servers: Sequence[Server], slice: Slice) -> dict[str, li
     for turn in range(plan.rounds):
         for server in servers if turn % 2 else reversed(servers):
             found[server.name].append(sent(server, slice))
+            server.rest()
     return found
 
 
@@ -62,22 +63,13 @@ def _combinations(plan: Plan) -> list[tuple[str, int]]:
 
 def _add(section: Section, what: str, found: dict[str, list[Measured]], which: tuple[str, int]) -> None:
     base, ours = found["base"], found["ours"]
-    section.add(
-        f"{what}: ours / base", ratios(_all(ours, "per_second"), _all(base, "per_second")), "", GOALS.get(which)
-    )
-    for name, one in (("ours", ours), ("base", base)):
-        section.add(f"{what}: {name}", _all(one, "per_second"), "/s")
-        section.add(f"{what}: {name}, CPU", _all(one, "cpu"), "µs each")
-        for times in ("p50", "p99", "p999"):
-            section.add(f"{what}: {name}, {times.replace('999', '99.9')}", _all(one, times), "ms")
     goal = P99 if which == ("dlr", USUAL) else None
-    section.add(f"{what}: p99, ours / base", ratios(_all(ours, "p99"), _all(base, "p99")), "", goal)
-    if (busy := max(one.busy for one in (*ours, *base))) > 0.95:
-        section.notes.append(f"{what}: the load had no time to spare ({busy:.0%} of its core)")
-
-
-def _all(found: Sequence[Measured], name: str) -> list[float]:
-    return [getattr(one, name) for one in found]
+    section.add(
+        f"{what}: answers, ours / base", ratios(of(ours, "per_second"), of(base, "per_second")), "", GOALS.get(which)
+    )
+    section.add(f"{what}: CPU, base / ours", ratios(of(base, "cpu"), of(ours, "cpu")))
+    section.add(f"{what}: p99, ours / base", ratios(of(ours, "p99"), of(base, "p99")), "", goal)
+    section.measured |= {f"{what}: {name}": one for name, one in found.items()}
 
 
 def _count_flushes(plan: Plan, section: Section) -> None:

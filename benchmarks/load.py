@@ -37,6 +37,8 @@ class Slice:
     rate: float = 0.0
     """Requests a second, whatever the answers do; 0: the next one on each connection when the last is answered."""
     warm: float = WARM
+    mortal: bool = False
+    """The server is killed meanwhile: only what it answered until then is counted."""
 
 
 @dataclass
@@ -60,13 +62,26 @@ class Measured:
 
 def run(slice: Slice) -> Measured:
     """Send a slice from a process of its own, on the core that is the load's."""
+    return end(begin(slice))
+
+
+def begin(slice: Slice) -> subprocess.Popen[str]:
+    """Begin to send a slice, and wait for nothing."""
     command = [sys.executable, "-m", "benchmarks.load", json.dumps(asdict(slice))]
-    done = subprocess.run(
-        command, check=False, capture_output=True, timeout=slice.seconds + LATE, text=True, cwd=machine.ROOT
-    )
-    if done.returncode:
-        raise RuntimeError(f"the load failed: {done.stderr[-500:]}")
-    return Measured(**json.loads(done.stdout))
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=machine.ROOT)
+
+
+def end(sending: subprocess.Popen[str]) -> Measured:
+    """What a slice that was begun came to."""
+    try:
+        said, complaint = sending.communicate(timeout=LATE)
+    except subprocess.TimeoutExpired:
+        sending.kill()
+        sending.communicate()
+        raise
+    if sending.returncode:
+        raise RuntimeError(f"the load failed: {complaint[-500:]}")
+    return Measured(**json.loads(said))
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
@@ -166,7 +181,7 @@ async def send(slice: Slice) -> Measured:
     await asyncio.sleep(0.05)
     for transport, _ in lines:
         transport.abort()
-    if tally.lost:
+    if tally.lost and not slice.mortal:
         raise RuntimeError(f"{tally.lost} connections were closed by the server")
     return _measured(sorted(times), took, used, tally, own / took)
 

@@ -24,10 +24,11 @@ def load_cores() -> set[int]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """CPU time of a process and of all its threads so far (proc(5): utime and stime)."""
-    if not pid:
+    """CPU time of a process and of all its threads so far (proc(5): utime and stime); 0 where it has ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except FileNotFoundError:
         return 0.0
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from benchmarks.load import Measured
+
 RESULTS = Path(__file__).with_name("results")
 AT_LEAST, AT_MOST, BELOW = "≥", "≤", "<"
 HOLDS = {AT_LEAST: operator.ge, AT_MOST: operator.le, BELOW: operator.lt}
@@ -32,11 +34,12 @@ class Figure:
 
 @dataclass
 class Section:
-    """The figures of one scenario."""
+    """The figures of one scenario, and what was measured of each server for them."""
 
     scenario: str
     title: str
     figures: list[Figure] = field(default_factory=list)
+    measured: dict[str, list[Measured]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def add(
@@ -48,6 +51,11 @@ class Section:
         if len(several) > 1:
             figure.least, figure.most = min(several), max(several)
         self.figures.append(figure)
+
+
+def of(found: Sequence[Measured], name: str) -> list[float]:
+    """One field of each."""
+    return [float(getattr(one, name)) for one in found]
 
 
 def ratios(ours: Sequence[float], others: Sequence[float]) -> list[float]:
@@ -67,20 +75,43 @@ def as_json(sections: Sequence[Section], facts: dict[str, str]) -> str:
         for section in sections
         for figure in section.figures
     ]
+    measured = {
+        section.scenario: {name: [asdict(one) for one in found] for name, found in section.measured.items()}
+        for section in sections
+    }
     notes = {section.scenario: section.notes for section in sections if section.notes}
-    return json.dumps({"machine": facts, "figures": rows, "notes": notes}, indent=2, ensure_ascii=False)
+    return json.dumps(
+        {"machine": facts, "figures": rows, "measured": measured, "notes": notes}, indent=2, ensure_ascii=False
+    )
 
 
 def _section(section: Section, *, verdicts: bool) -> str:
-    rows = [("figure", "median", "min … max", "goal", "met")]
-    rows += [_row(figure, verdicts=verdicts) for figure in section.figures]
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    figures = [_row(figure, verdicts=verdicts) for figure in section.figures]
+    measured = [_measured(name, found) for name, found in section.measured.items()]
+    parts = [f"## {section.scenario}: {section.title}"]
+    parts += [_table(("figure", "median", "min … max", "goal", "met"), figures)] if figures else []
+    parts += [_table(("medians of", "answers", *_HEADS), measured)] if measured else []
+    parts += ["\n".join(f"* {note}" for note in section.notes)] if section.notes else []
+    return "\n\n".join(parts)
+
+
+_COLUMNS = {"cpu": "CPU µs each", "p50": "p50 ms", "p99": "p99 ms", "p999": "p99.9 ms", "busy": "load's core"}
+_HEADS = ("a second", *_COLUMNS.values())
+
+
+def _measured(name: str, found: Sequence[Measured]) -> tuple[str, ...]:
+    columns = [_short(statistics.median(of(found, column))) for column in ("per_second", *_COLUMNS)]
+    return name, _short(sum(one.answers for one in found)), *columns
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(row[column]) for row in (heads, *rows)) for column in range(len(heads))]
     lines = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+        for row in (heads, *rows)
     ]
     lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
-    notes = [f"* {note}" for note in section.notes]
-    return "\n".join([f"## {section.scenario}: {section.title}", "", *lines, *([""] if notes else []), *notes])
+    return "\n".join(lines)
 
 
 def _row(figure: Figure, *, verdicts: bool) -> tuple[str, str, str, str, str]:

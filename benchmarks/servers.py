@@ -20,6 +20,8 @@ from drills.faults.ready import free_port
 PATIENCE = 30.0
 """Seconds until a server that does not come up, or does not end, is given up."""
 LOOK = 0.005
+RESTS = 0.1
+"""Seconds without using any CPU after which a server has nothing left to do."""
 SOURCES = "".join(
     f'[sources.{name}]\nprovider = "{name}"\nsecrets = ["{wire.SECRET}"]\n\n' for name in ("spryng", "bulkvs")
 )
@@ -81,6 +83,13 @@ class Server:
     def log(self) -> Path:
         """What it says."""
         return self.folder / f"{self.name}.log"
+
+    def rest(self) -> None:
+        """Wait until it does nothing more: what it put off must not stand in the way of who is measured next."""
+        until, before = time.monotonic() + PATIENCE, -1.0
+        while time.monotonic() < until and (now := machine.cpu_seconds(self.pid)) != before:
+            before = now
+            time.sleep(RESTS)
 
     def end(self, number: int = signal.SIGKILL) -> None:
         """End it, and wait for its end."""

@@ -1,0 +1,1 @@
+"""What people write today for the same work; needs the extra `bench`."""
