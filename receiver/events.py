@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple
 
 from pydantic_core import to_json
@@ -48,6 +49,8 @@ MEANINGS = {
     Status.UNKNOWN: Meaning("unknown", final=False, rank=0),
 }
 UNKNOWN_FINAL_RANK = 45
+# By the plain string: an enum's own hash is computed anew at every look.
+_MEANINGS = {status.value: meaning for status, meaning in MEANINGS.items()}
 
 
 class Reason(StrEnum):
@@ -65,8 +68,7 @@ class Reason(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """What makes two callbacks the same event: decoded, normalised values, never bytes or settings.
 
     `certain` is False where the values hold neither an id nor a provider's time: a retry cannot be told from a
@@ -78,6 +80,7 @@ class Identity:
     at: datetime | None = None
 
 
+NOBODY = Identity(())
 NEVER = datetime(1, 1, 1, tzinfo=UTC)
 
 
@@ -104,7 +107,9 @@ class Event:
     simulated: bool = False
     notes: list[str] = field(default_factory=list)
     raw: dict[str, Any] = field(default_factory=dict)
-    identity: Identity = field(default=Identity(()), repr=False, compare=False)
+    identity: Identity = field(default=NOBODY, repr=False, compare=False)
+    stored: bytes | None = field(default=None, init=False, repr=False, compare=False)
+    """`data` as JSON as it was stored, where it was: `to_json` takes it as it is."""
 
     @property
     def data(self) -> dict[str, Any]:
@@ -118,7 +123,7 @@ class Event:
 
     def to_json(self) -> bytes:
         """The CloudEvents 1.0 structured form, UTF-8: what `forward` sends and `events --json` prints."""
-        return envelope(self, to_json(self.data))
+        return envelope(self, to_json(self.data) if self.stored is None else self.stored)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -140,7 +145,7 @@ class DeliveryReport(Event):
 
     def __post_init__(self) -> None:
         if self.final is None:
-            self.final = MEANINGS[self.status].final
+            self.final = _MEANINGS[self.status._value_].final
 
     @property
     def outcome(self) -> str:
@@ -152,7 +157,7 @@ class DeliveryReport(Event):
         """Which of several reports about a message is its current status: the highest."""
         if self.status is Status.UNKNOWN and self.final:
             return UNKNOWN_FINAL_RANK
-        return MEANINGS[self.status].rank
+        return _MEANINGS[self.status._value_].rank
 
     @property
     def thread(self) -> str:
@@ -160,7 +165,7 @@ class DeliveryReport(Event):
 
     @property
     def data(self) -> dict[str, Any]:
-        meaning = MEANINGS[self.status]
+        status = self.status._value_
         return {
             "kind": "dlr",
             "source": self.source,
@@ -170,10 +175,10 @@ class DeliveryReport(Event):
             "reference": self.reference,
             "originator": self.originator,
             "recipient": self.recipient,
-            "status": self.status.value,
-            "outcome": meaning.outcome,
+            "status": status,
+            "outcome": _MEANINGS[status].outcome,
             "final": self.final,
-            "reason": self.reason and self.reason.value,
+            "reason": self.reason and self.reason._value_,
             "status_raw": self.status_raw,
             "error_code": self.error_code,
             "submitted_at": stamp(self.submitted_at),
@@ -304,20 +309,23 @@ def event_from(envelope: Mapping[str, Any]) -> Event:
 
 def event_of(kind: type[Event], id: str, data: Mapping[str, Any]) -> Event:
     """The event of a kind from its id and its `data`."""
-    values = {name: value for name, value in data.items() if name not in _DERIVED}
+    values = dict(data)
+    for name in _DERIVED:
+        values.pop(name, None)
     for name in _TIMES:
-        if values.get(name) is not None:
-            values[name] = datetime.fromisoformat(values[name])
+        if (written := values.get(name)) is not None:
+            values[name] = datetime.fromisoformat(written)
     if "status" in values:
         values["status"] = Status(values["status"])
         values["reason"] = values["reason"] and Reason(values["reason"])
     return kind(id=id, **values)
 
 
-_DERIVED = frozenset({"kind", "outcome", "opt_out"})
+_DERIVED = ("kind", "outcome", "opt_out")
 _TIMES = ("submitted_at", "sent_at", "occurred_at", "received_at", "since")
 
 
+@lru_cache(maxsize=1024)  # providers' times are whole seconds, and reports come in crowds
 def stamp(moment: datetime | None) -> str | None:
     """RFC 3339 in UTC with `Z`; a fraction only where there is one."""
     return None if moment is None else _in_utc(moment).isoformat()[:-OFFSET] + "Z"

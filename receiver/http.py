@@ -53,7 +53,7 @@ class Protocol(HttpToolsProtocol):
         self.logger = _log
         self.access_log = False
         self._in_head = self._in_body = False
-        self._bytes = 0
+        self._bytes = self._chunk = 0
         self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -82,6 +82,7 @@ class Protocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Feed the parser, and see what is still to come."""
         self._heard_at = self.loop.time()
+        self._chunk = len(data)
         super().data_received(data if data.isascii() else self._with_plain_line(data))
         if self.transport.is_closing():
             self._unwatch()
@@ -117,8 +118,11 @@ class Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Request line and headers are there. Raises ValueError, which is answered 400, where they are too large."""
-        self._in_head, self._in_body, self._bytes = False, True, 0
-        if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > HEAD_MOST:
+        came, self._in_head, self._in_body, self._bytes = self._bytes + self._chunk, False, True, 0
+        if (
+            came > HEAD_MOST
+            and len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > HEAD_MOST
+        ):
             raise ValueError("the request's head is too large")
         super().on_headers_complete()
 

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
 from hmac import compare_digest
@@ -26,6 +26,7 @@ NOT_FOUND = b"Not found.\n"  # one body for all that is refused: nobody learns w
 ALLOWED = b"GET, POST, HEAD, OPTIONS"
 EMPTY = (b"", b"{}", b"[]")
 PROBES = ("HEAD", "OPTIONS")
+BODY = (b"content-length", b"transfer-encoding")
 MOST_READING = 32 * 1024**2  # bytes of bodies that may be on their way in before others are refused
 STOPPING = StoreUnavailable("the receiver is stopping, and the disk has not answered")
 SIMULATED = b"receiver-simulated"
@@ -183,7 +184,7 @@ class Intake:
             return await self._unavailable(send, StoreUnavailable(reason))
         if self._reading > MOST_READING:
             return await self._unavailable(send, StoreUnavailable("overloaded: too many bodies are on their way in"))
-        body = await self._read(receive)
+        body = await self._read(receive) if _has_body(scope) else b""
         if body is None:
             await _answer(send, 413, f"More than {self._max_body} bytes.\n".encode())
             return "too_large"
@@ -297,8 +298,13 @@ def stamp(source: Source, callback: Callback, events: Sequence[Event]) -> Sequen
         if source.provider.home(callback, event) != callback.endpoint:
             event.notes.append("wrong_endpoint")
         if not source.dedupe and not event.identity.certain:
-            event.identity = replace(event.identity, values=())
+            event.identity = event.identity._replace(values=())
     return events
+
+
+def _has_body(scope: Scope) -> bool:
+    """Whether a request says that a body follows (RFC 9112 6.3)."""
+    return any(name in BODY for name, _ in scope["headers"])
 
 
 def _text(headers: Mapping[bytes, bytes]) -> dict[str, str]:

@@ -16,7 +16,7 @@ MOST_PARAMETERS = 1000
 DEEPEST = 64
 """Levels of nesting in a JSON body; what goes deeper cannot be written as JSON again."""
 MASK = "***"
-MASKED = frozenset({"pass", "password", "token", "key", "secret"})
+MASKED = frozenset({"PASS", "PASSWORD", "TOKEN", "KEY", "SECRET"})
 
 Pairs = list[tuple[str, str]]
 
@@ -117,9 +117,10 @@ def _collect(pairs: Pairs, notes: list[str]) -> Fields:
         raw = _grouped(pairs)
     else:
         raw = dict(pairs)
-    for name in raw:
-        if name.lower() in MASKED:
-            raw[name] = MASK
+    if not MASKED.isdisjoint(values):
+        for name in raw:
+            if name.upper() in MASKED:
+                raw[name] = MASK
     if "" in values.values():
         values = {name: value for name, value in values.items() if value}
     return Fields(values, raw, notes, json=False)
@@ -232,7 +233,7 @@ def _cleaned(value: Any, clean: Callable[[str], str], depth: int = 1) -> Any:
     if isinstance(value, list):
         return [_cleaned(item, clean, depth + 1) for item in value]
     return {
-        clean(name): MASK if name.lower() in MASKED else _cleaned(item, clean, depth + 1)
+        clean(name): MASK if name.upper() in MASKED else _cleaned(item, clean, depth + 1)
         for name, item in value.items()
     }
 

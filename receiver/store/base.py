@@ -19,8 +19,7 @@ from receiver.store.views import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(NamedTuple):
     """What became of a callback: on disk when this is returned."""
 
     outcome: str

@@ -142,7 +142,8 @@ class LogWriter:
                 return False
             self._numbers(db)
             position = self._position + 1
-            rows.insert(db, rows.EVENTS, [rows.event_row(position, None, None, notice)])
+            received = rows.to_micros(notice.received_at)
+            rows.insert(db, rows.EVENTS, [rows.event_row(position, None, None, notice, received)])
             db.execute(CLOSE, about) if is_open else db.execute(OPEN, (*about, position))
             return True
 

@@ -32,26 +32,21 @@ class First(NamedTuple):
     id: str
 
 
-@dataclass(slots=True)
 class Entry:
     """A callback that waits for its commit."""
 
-    callback: Callback
-    events: Sequence[Event]
-    fault: str
-    done: "asyncio.Future[Recorded]"
-    keys: list[rows.Key | None] = field(default_factory=list)
-    digests: list[bytes | None] = field(default_factory=list)
-    bytes: int = 0
-    received: int = 0
-    """Microseconds since 1970."""
+    __slots__ = ("bytes", "callback", "digests", "done", "events", "fault", "keys", "received")
 
-    def __post_init__(self) -> None:
-        source, now = self.callback.source, self.callback.received_at
-        self.keys = [rows.key_of(source, event.identity, now) for event in self.events]
-        self.digests = [rows.digest_of(source, event.identity) for event in self.events]
-        self.bytes = len(self.callback.body) + len(self.callback.query)
+    def __init__(
+        self, callback: Callback, events: Sequence[Event], fault: str, done: "asyncio.Future[Recorded]"
+    ) -> None:
+        source, now = callback.source, callback.received_at
+        self.callback, self.events, self.fault, self.done = callback, events, fault, done
+        self.keys = [rows.key_of(source, event.identity, now) for event in events]
+        self.digests = [rows.digest_of(source, event.identity) for event in events]
+        self.bytes = len(callback.body) + len(callback.query)
         self.received = rows.to_micros(now)
+        """Microseconds since 1970."""
 
     def quarantine(self, fault: str) -> None:
         """Keep the callback alone: its events cannot be stored."""
@@ -110,15 +105,15 @@ class Planner:
                 if first:
                     self.plan.copies.append((first.position, self.number))
                 else:
-                    first = self._append(event, key)
+                    first = self._append(event, key, entry.received)
                 ids.append(first.id)
                 if digest:
                     uncertain.append((digest, first.position))
                     self._await_fate(digest, first, entry.callback.received_at)
-        outcome = min(outcomes, key=_ORDER.index) if outcomes else "ignored"
-        self.plan.callbacks.append(rows.callback_row(self.number, entry.callback, outcome))
+        outcome = outcomes[0] if len(outcomes) == 1 else min(outcomes, key=_ORDER.index) if outcomes else "ignored"
+        self.plan.callbacks.append(rows.callback_row(self.number, entry.callback, outcome, entry.received))
         self.plan.answers.append(Recorded(outcome, tuple(ids), tuple(uncertain)))
-        self._count(entry.callback, outcome, outcomes)
+        self._count(entry, outcome, outcomes)
 
     def _repeats(self, callback: Callback, event: Event, key: rows.Key | None, digest: bytes | None) -> First | None:
         """The event that this one repeats. Without identity an earlier equal one decides by the fate of its answer."""
@@ -135,10 +130,10 @@ class Planner:
             event.suspected_duplicate_of = newest.id
         return None
 
-    def _append(self, event: Event, key: rows.Key | None) -> First:
+    def _append(self, event: Event, key: rows.Key | None, received: int) -> First:
         self.position += 1
         first = First(self.position, event.id)
-        self.plan.events.append(rows.event_row(self.position, key and key.key, self.number, event))
+        self.plan.events.append(rows.event_row(self.position, key and key.key, self.number, event, received))
         if key is not None:
             self._keys[key.key] = first
         return first
@@ -148,12 +143,15 @@ class Planner:
         self.plan.fates.append((digest, first.position, rows.to_micros(received_at)))
         self._fates[digest] = Fate(first.position, first.id, received_at, "unknown")
 
-    def _count(self, callback: Callback, outcome: str, outcomes: Sequence[str]) -> None:
-        counts = self.plan.sources.setdefault(callback.source, [0, 0, 0, 0, 0])
-        if callback.simulated:
+    def _count(self, entry: Entry, outcome: str, outcomes: Sequence[str]) -> None:
+        source = entry.callback.source
+        counts = self.plan.sources.get(source)
+        if counts is None:
+            counts = self.plan.sources[source] = [0, 0, 0, 0, 0]
+        if entry.callback.simulated:
             counts[3] += outcomes.count("stored")
             return
         counts[0] += outcomes.count("stored")
         counts[1] += outcomes.count("duplicate")
         counts[2] += outcome == "quarantined"
-        counts[4] = max(counts[4], rows.to_micros(callback.received_at))
+        counts[4] = max(counts[4], entry.received)

@@ -118,8 +118,8 @@ def _many(head: str, rows: int, columns: int) -> str:
     return head + ",".join([row] * rows)
 
 
-def event_row(position: int, key: bytes | None, callback: int | None, event: Event) -> tuple[Any, ...]:
-    """The columns of EVENTS."""
+def event_row(position: int, key: bytes | None, callback: int | None, event: Event, received: int) -> tuple[Any, ...]:
+    """The columns of EVENTS; `received` is the event's `received_at` in microseconds since 1970."""
     status, rank = (event.status.value, event.rank) if isinstance(event, DeliveryReport) else (None, None)
     return (
         position,
@@ -128,7 +128,7 @@ def event_row(position: int, key: bytes | None, callback: int | None, event: Eve
         callback,
         event.kind,
         event.source,
-        to_micros(event.received_at),
+        received,
         event.occurred_at and to_micros(event.occurred_at),
         event.message_id,
         event.reference,
@@ -141,11 +141,11 @@ def event_row(position: int, key: bytes | None, callback: int | None, event: Eve
     )
 
 
-def callback_row(number: int, callback: Callback, outcome: str) -> tuple[Any, ...]:
-    """The columns of CALLBACKS."""
+def callback_row(number: int, callback: Callback, outcome: str, received: int) -> tuple[Any, ...]:
+    """The columns of CALLBACKS; `received` as above."""
     return (
         number,
-        to_micros(callback.received_at),
+        received,
         callback.source,
         callback.endpoint,
         callback.method,
