@@ -126,7 +126,7 @@ class Calls:
     def _describe(self, batch: Sequence[Dispatch], now: datetime) -> Attempt:
         """For a batch, the attempt of the one that was tried most."""
         settings = self._hands.settings
-        most = max(batch, key=lambda dispatch: dispatch.number)
+        most = batch[0] if len(batch) == 1 else max(batch, key=lambda dispatch: dispatch.number)
         return Attempt(
             number=most.number,
             of=len(settings.retries) + 1,

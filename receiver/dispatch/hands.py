@@ -58,6 +58,8 @@ class InProcess:
         self._handler = handler
         self._performer = Performer(handler, self.settings.timeout)
         self._patience = (self.settings.timeout + grace).total_seconds()
+        self._due: dict[object, float] = {}
+        self._watch: asyncio.TimerHandle | None = None
 
     @property
     def batched(self) -> bool:
@@ -75,11 +77,25 @@ class InProcess:
 
     async def perform(self, events: Sequence[Event], attempt: Attempt) -> list[Result]:
         """One result for each event. A call that ignores its time-out makes us `stuck`."""
-        watch = asyncio.get_running_loop().call_later(self._patience, self._give_up)
+        call, loop = object(), asyncio.get_running_loop()
+        self._due[call] = loop.time() + self._patience
+        if self._watch is None:
+            self._watch = loop.call_later(self._patience, self._look)
         try:
             return await self._performer.perform(events, attempt)
         finally:
-            watch.cancel()
+            del self._due[call]
+
+    def _look(self) -> None:
+        """One timer for all calls: whether the oldest is over its time, and when to look again."""
+        self._watch, loop = None, asyncio.get_running_loop()
+        due = next(iter(self._due.values()), None)
+        if due is None:
+            return
+        if due <= loop.time():
+            self._give_up()
+        else:
+            self._watch = loop.call_at(due, self._look)
 
     def _give_up(self) -> None:
         self.stuck = HandlerStuck(f"{self._handler.name}: a call ignored its time-out; the shared process ends with it")
@@ -90,5 +106,7 @@ class InProcess:
         if not self.alive:
             return
         self.alive = False
+        if self._watch:
+            self._watch.cancel()
         with suppress(Exception, SystemExit):
             await asyncio.wait_for(self._handler.close(), LONGEST_CLOSE.total_seconds())

@@ -58,7 +58,11 @@ class Judge:
             self._results.add(Settlement(dispatch, decided, began_at=began, took=took))
             if result.verdict != "done":
                 self._tell(dispatch, result, dead=isinstance(decided, Dead))
-        self._conclude(batch, results, probe=probe)
+        if all(result.verdict == "done" for result in results):
+            self.restarts.reset()
+            self._answered()
+        else:
+            self._conclude(batch, results, probe=probe)
 
     def _conclude(self, batch: Sequence[Dispatch], results: Sequence[Result], *, probe: bool) -> None:
         said = {result.verdict: result.answer for result in reversed(results)}

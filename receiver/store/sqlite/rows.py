@@ -174,7 +174,9 @@ def callback_from(row: Sequence[Any]) -> Callback:
 def event_from(row: Sequence[Any]) -> StoredEvent:
     """The event of EVENT_COLUMNS; its cursor is its position."""
     position, kind, raw, data = row
-    return StoredEvent(event_of(_TYPES[kind], id_text(raw), from_json(data)), position)
+    event = event_of(_TYPES[kind], id_text(raw), from_json(data))
+    event.stored = data.encode()
+    return StoredEvent(event, position)
 
 
 def term(kind: str, text: str) -> int:
