@@ -193,7 +193,7 @@ class Serving:
         if self._child:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._child.ready.wait(), READY_PATIENCE)
-        await self._on_ready(self)
+        await patiently(lambda: self._on_ready(self))
 
     def _wrong_secret(self, source: str) -> None:
         if notice := self._refusals.wrong(source, now()):
