@@ -18,7 +18,6 @@ from urllib.parse import urlsplit
 import aiohttp
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 from standardwebhooks import Webhook
-from yarl import URL
 
 from receiver import Attempt, BaseHandler, Event, Pause, Retry, Secret, Unavailable, __version__
 
@@ -154,7 +153,7 @@ class Forward(BaseHandler):
     async def open(self) -> None:
         settings = self.settings
         self._signers = [Webhook(_key(secret)) for secret in settings.secret]
-        self._url, self._where = URL(settings.url), urlsplit(settings.url).netloc
+        self._where = urlsplit(settings.url).netloc
         tls = ssl.create_default_context()
         if settings.ca:
             tls.load_verify_locations(settings.ca)
