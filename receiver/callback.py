@@ -1,7 +1,6 @@
 """Callback and Reply: one HTTP request of a provider as it came, and what it is told."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 from typing import NamedTuple
@@ -28,8 +27,7 @@ class Callback(NamedTuple):
         return f"<Callback {self.method} {self.source}/{self.endpoint} at {self.received_at:%FT%TZ}>"
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """The body of an answer 200, where a provider wants to hear something other than OK."""
 
     body: bytes = b"OK"

@@ -10,7 +10,7 @@ from hmac import compare_digest
 from typing import Any, Protocol
 
 from receiver import peer
-from receiver.callback import Callback, Reply
+from receiver.callback import NONE, Callback, Reply
 from receiver.errors import Forbidden, StoreUnavailable, Unreadable
 from receiver.events import Event
 from receiver.metrics import Meter
@@ -219,15 +219,15 @@ class Intake:
     def _callback(self, source: Source, endpoint: str, scope: Scope, body: bytes) -> Callback:
         headers = dict(scope["headers"])
         return Callback(
-            source=source.name,
-            endpoint=endpoint,
-            method=scope["method"],
-            query=scope["query_string"],
-            content_type=headers.get(b"content-type", b"").decode("latin-1"),
-            body=body,
-            received_at=self._clock(),
-            simulated=headers.get(SIMULATED) == b"1",
-            headers=_text(headers) if source.provider.signed else {},
+            source.name,
+            endpoint,
+            scope["method"],
+            self._clock(),
+            scope["query_string"],
+            headers.get(b"content-type", b"").decode("latin-1"),
+            body,
+            headers.get(SIMULATED) == b"1",
+            _text(headers) if source.provider.signed else NONE,
         )
 
     async def _take(self, source: Source, callback: Callback, receive: Receive, send: Send) -> str:
@@ -236,7 +236,8 @@ class Intake:
         if not events and not fault:
             return await _ignored(send, source, callback.endpoint, why="it holds nothing to store")
         # Where only the fate of our answer can tell a retry from a second message, watch for the client leaving.
-        watch = asyncio.ensure_future(_left(receive)) if any(not event.identity.certain for event in events) else None
+        uncertain = [event for event in events if not event.identity.certain]
+        watch = asyncio.ensure_future(_left(receive)) if uncertain else None
         try:
             recorded = await self._store.record(callback, events, fault=fault)
         except (StoreUnavailable, asyncio.CancelledError) as refusal:
@@ -346,6 +347,6 @@ async def _answer(
     *,
     content_type: str = TEXT,
 ) -> None:
-    start = [(b"content-type", content_type.encode()), (b"content-length", str(len(body)).encode()), *headers]
+    start = [(b"content-type", content_type.encode()), (b"content-length", b"%d" % len(body)), *headers]
     await send({"type": "http.response.start", "status": status, "headers": start})
     await send({"type": "http.response.body", "body": body})

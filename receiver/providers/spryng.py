@@ -30,6 +30,7 @@ FAILURES = {
 }
 INBOUND = frozenset({"MSISDN", "SHORTCODE", "KEYWORD", "PARM"})
 # Names that only reports of today have; the old ones have nothing but REFERENCE and STATUS.
+NAMES = ("ID", "RECIPIENT", "STATUS", "REASONCODE", "OPERATOR", "ADDED", "RESULTDATE", "OPERATOR_STATUS_AT")
 REPORT = frozenset({"ID", "RECIPIENT", "REASONCODE", "ADDED", "RESULTDATE", "OPERATOR_STATUS_AT"})
 
 
@@ -87,11 +88,9 @@ class Spryng:
         return Reply()
 
     def _report(self, fields: wire.Fields) -> DeliveryReport:
-        text = fields.text
-        message, recipient, written = text("ID"), text("RECIPIENT"), text("STATUS")
+        message, recipient, written, code, operator, added, sent, operator_at = fields.texts(*NAMES)
         if not (message and recipient and written):
             raise Unreadable(_missing("a delivery report", ID=message, RECIPIENT=recipient, STATUS=written))
-        code, operator_at = text("REASONCODE"), text("OPERATOR_STATUS_AT")
         status, reason = _judge(written, code, fields.notes)
         answered = wire.times(operator_at, self.zone)
         operator_at = operator_at if answered.as_utc else ""
@@ -103,9 +102,9 @@ class Spryng:
             status_raw=written,
             error_code=code or None,
             reference=fields.exact("REFERENCE") or None,
-            mccmnc=text("OPERATOR") or None,
-            submitted_at=wire.times(text("ADDED"), self.zone).moment,
-            sent_at=wire.times(text("RESULTDATE"), self.zone).moment,
+            mccmnc=operator or None,
+            submitted_at=wire.times(added, self.zone).moment,
+            sent_at=wire.times(sent, self.zone).moment,
             occurred_at=answered.moment,
             notes=fields.notes,
             raw=fields.raw,

@@ -36,6 +36,11 @@ class Fields(NamedTuple):
         value = self.values.get(name, "")
         return value.strip() if isinstance(value, str) else scalar(value)
 
+    def texts(self, *names: str) -> list[str]:
+        """Several fields as `text` gives them, in one go: reports come by the thousand."""
+        values = [self.values.get(name, "") for name in names]
+        return [value.strip() if type(value) is str else scalar(value) for value in values]
+
     def exact(self, name: str) -> str:
         """A field as a string with its white space; "" where it is absent or no scalar."""
         return exact(self.values.get(name))
