@@ -38,13 +38,20 @@ def intake(plan: Plan) -> Section:
     return section
 
 
-def in_turn(plan: Plan, servers: Sequence[Server], slice: Slice) -> dict[str, list[Measured]]:
-    """The same slice for each server, one after the other, as many rounds as planned."""
+def in_turn(
+    plan: Plan, servers: Sequence[Server], slice: Slice, *, also: Server | None = None
+) -> dict[str, list[Measured]]:
+    """The same slice for each server, one after the other, as many rounds as planned.
+
+    Between two slices the server, and `also`, come to rest.
+    """
     found: dict[str, list[Measured]] = defaultdict(list)
     for turn in range(plan.rounds):
         for server in servers if turn % 2 else reversed(servers):
             found[server.name].append(sent(server, slice))
             server.rest()
+            if also:
+                also.rest()
     return found
 
 

@@ -41,6 +41,7 @@ class Section:
     figures: list[Figure] = field(default_factory=list)
     measured: dict[str, list[Measured]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    failed: bool = False
 
     def add(
         self, name: str, values: float | Sequence[float], unit: str = "", goal: tuple[str, float] | None = None
@@ -65,7 +66,10 @@ def ratios(ours: Sequence[float], others: Sequence[float]) -> list[float]:
 
 def words(sections: Sequence[Section], *, verdicts: bool = True) -> str:
     """Markdown that is also a table for people."""
-    return "\n\n".join(_section(section, verdicts=verdicts) for section in sections) + "\n"
+    parts = [_section(section, verdicts=verdicts) for section in sections]
+    if verdicts and (goals := _goals(sections)):
+        parts.insert(0, goals)
+    return "\n\n".join(parts) + "\n"
 
 
 def as_json(sections: Sequence[Section], facts: dict[str, str]) -> str:
@@ -85,16 +89,28 @@ def as_json(sections: Sequence[Section], facts: dict[str, str]) -> str:
     )
 
 
+def _goals(sections: Sequence[Section]) -> str:
+    """What was to be reached, and whether it was."""
+    rows = [
+        (section.scenario, *_row(figure, verdicts=True))
+        for section in sections
+        for figure in section.figures
+        if figure.goal
+    ]
+    return f"## Goals\n\n{_table(('scenario', *_FIGURES), rows)}" if rows else ""
+
+
 def _section(section: Section, *, verdicts: bool) -> str:
     figures = [_row(figure, verdicts=verdicts) for figure in section.figures]
     measured = [_measured(name, found) for name, found in section.measured.items()]
     parts = [f"## {section.scenario}: {section.title}"]
-    parts += [_table(("figure", "median", "min … max", "goal", "met"), figures)] if figures else []
+    parts += [_table(_FIGURES, figures)] if figures else []
     parts += [_table(("medians of", "answers", *_HEADS), measured)] if measured else []
     parts += ["\n".join(f"* {note}" for note in section.notes)] if section.notes else []
     return "\n\n".join(parts)
 
 
+_FIGURES = ("figure", "median", "min … max", "goal", "met")
 _COLUMNS = {"cpu": "CPU µs each", "p50": "p50 ms", "p99": "p99 ms", "p999": "p99.9 ms", "busy": "load's core"}
 _HEADS = ("a second", *_COLUMNS.values())
 

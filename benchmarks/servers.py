@@ -31,7 +31,7 @@ SOURCES = "".join(
 class Server:
     """A server in a folder of its own. As a context manager: it runs, and is killed at the end of the block."""
 
-    name: ClassVar[str]
+    name = ""
     folder: Path
     env: dict[str, str] = field(default_factory=dict)
     port: int = 0
@@ -90,6 +90,10 @@ class Server:
         while time.monotonic() < until and (now := machine.cpu_seconds(self.pid)) != before:
             before = now
             time.sleep(RESTS)
+
+    def memory(self) -> float:
+        """MiB that it holds now."""
+        return machine.memory(self.pid)
 
     def end(self, number: int = signal.SIGKILL) -> None:
         """End it, and wait for its end."""
