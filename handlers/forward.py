@@ -185,7 +185,9 @@ class Forward(BaseHandler):
         body = event.to_json()
         headers = self._headers(event, body, attempt)
         try:
-            async with self._session.post(self._url, data=body, headers=headers, allow_redirects=False) as answer:
+            async with self._session.post(
+                self.settings.url, data=body, headers=headers, allow_redirects=False
+            ) as answer:
                 said = await _read(answer)
         except (aiohttp.ClientError, TimeoutError, OSError) as fault:
             raise self._unanswered(fault) from fault
