@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import sqlite3
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from receiver.store.sqlite import files
 
 LEAVE = 2.0  # seconds that what is begun gets when we stop; a disk that hangs for longer must not hold up the end
 TICK = 0.005  # seconds between two transactions while there is work: what comes meanwhile goes into one
+LONGEST = 0.005  # seconds after which a transaction takes no further job: small ones must not wait for large ones
 
 T = TypeVar("T")
 
@@ -121,17 +123,20 @@ class Desk:
             if not jobs:
                 continue
             results = await asyncio.get_running_loop().run_in_executor(self._thread, self._turn, jobs)
-            for waiting, (result, fault) in zip(jobs, results, strict=True):
+            self._jobs[:0] = jobs[len(results) :]
+            for waiting, (result, fault) in zip(jobs, results, strict=False):
                 if waiting.done.done():
                     continue
                 if fault is not None:
                     waiting.done.set_exception(fault)
                 else:
                     waiting.done.set_result(result)
-            await asyncio.sleep(TICK)
+            if self._jobs:
+                self._kick.set()
+            await asyncio.sleep(TICK if len(results) == len(jobs) else 0)
 
     def _turn(self, jobs: Sequence[_Waiting[Any]]) -> list[tuple[Any, BaseException | None]]:
-        """All jobs in one transaction; where one fails, each in a transaction of its own, unless it is the store's."""
+        """The first jobs in one transaction; where one fails, each in one of its own, unless it is the store's."""
         try:
             return [(result, None) for result in self._together(jobs)]
         except Exception as fault:
@@ -143,7 +148,7 @@ class Desk:
         def run(at: Connections) -> list[Any]:
             at.dispatch.execute("BEGIN IMMEDIATE")
             try:
-                results = [waiting.job(at) for waiting in jobs]
+                results = _while_short(jobs, at)
                 at.dispatch.execute("COMMIT")
             except BaseException:
                 if at.dispatch.in_transaction:
@@ -166,3 +171,14 @@ class Desk:
                     self._files.close()
                 self._files = None
             raise files.unavailable(fault, self._path) from fault
+
+
+def _while_short(jobs: Sequence[_Waiting[Any]], at: Connections) -> list[Any]:
+    """The results of the first job, and of those behind it for which there is time."""
+    results: list[Any] = []
+    until = time.monotonic() + LONGEST
+    for waiting in jobs:
+        results.append(waiting.job(at))
+        if time.monotonic() >= until:
+            break
+    return results
