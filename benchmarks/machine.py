@@ -3,13 +3,15 @@
 import os
 import platform
 import sqlite3
+import subprocess
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from receiver import __version__
+
 ROOT = Path(__file__).parents[1]
 TICKS = os.sysconf("SC_CLK_TCK")
-MIB = 1024**2
 SHOWN = ("starlette", "uvicorn", "uvloop", "httptools", "aiosqlite", "pydantic", "fastapi", "sqlalchemy")
 
 
@@ -52,13 +54,23 @@ def facts(folder: Path) -> dict[str, str]:
     cpu = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     return {
         "processor": cpu[0].partition(":")[2].strip() if cpu else platform.machine(),
+        "receiver": f"{__version__} {_commit()}".strip(),
         "cores": str(len(os.sched_getaffinity(0))),
         "system": f"{platform.system()} {platform.release()}",
+        "busy before": f"{os.getloadavg()[0]:.1f} processes on average in the minute before",
         "file system": disk(folder),
         "Python": platform.python_version(),
         "SQLite": sqlite3.sqlite_version,
         **{name: found for name in SHOWN if (found := _version(name))},
     }
+
+
+def _commit() -> str:
+    """The commit that is checked out, with `-dirty` where files differ from it; empty outside a checkout."""
+    with suppress(OSError):
+        asked = ["git", "describe", "--always", "--dirty"]
+        return subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, timeout=10, check=False).stdout.strip()
+    return ""
 
 
 def _version(name: str) -> str:

@@ -28,7 +28,7 @@ def quick(folder: Path, say: Callable[[str], None]) -> Plan:
 
 
 def usual(folder: Path, say: Callable[[str], None]) -> Plan:
-    """About five minutes."""
+    """About six minutes."""
     return Plan(folder, say, rounds=3, seconds=1.5)
 
 
