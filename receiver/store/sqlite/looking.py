@@ -26,6 +26,7 @@ from receiver.store.views import (
 )
 
 LONGEST_NUMBER = 18  # digits
+MOST_COUNTED = 10_000  # exceptions of a handler that are counted for `stats`; of more the counters tell how many
 CHUNK = 2_000  # positions looked at in one job: no long readers
 # Of a dispatch that has attempts but no row any more: what its last attempt says; a dead letter was pruned.
 ENDS = {"done": "done", "filtered": "filtered"}
@@ -39,6 +40,8 @@ CALLBACKS = (
     f" UNION ALL SELECT {rows.CALLBACK_COLUMNS}, 1 FROM copies JOIN callbacks ON number = callback WHERE position = ?1"
     " ORDER BY number"
 )
+WAIT = "WHERE handler = ? AND state IN ('again', 'interrupted')"
+BY_KEY = "ORDER BY position, replay LIMIT 1"  # walks through the key, and stops at the first
 LANES = (
     "SELECT handler, configured, start, next, replays, done, filtered, cancelled, dead, state, since, reason,"
     " last_error, last_error_at FROM lanes ORDER BY handler"
@@ -231,32 +234,42 @@ def stats(at: Connections) -> Stats:
 
 def _handler(at: Connections, row: Sequence[Any], end: int) -> HandlerStats:
     handler, configured, start, reached, replays, done, filtered, cancelled, dead, state, since, reason, *error = row
-    waiting = at.dispatch.execute(
-        "SELECT count(*), min(position) FROM exceptions WHERE handler = ? AND state IN ('again', 'interrupted')",
-        (handler,),
-    ).fetchone()
     running = at.dispatch.execute(
         "SELECT count(*) FROM exceptions WHERE handler = ? AND state IN ('running', 'alone')", (handler,)
     ).fetchone()[0]
     for count, settled in at.dispatch.execute("SELECT count, settled FROM claims WHERE handler = ?", (handler,)):
         running += count - sum(byte.bit_count() for byte in settled)
     behind = max(end + 1 - reached, 0)
-    oldest = waiting[1] if waiting[1] is not None else reached if behind else None
+    received = end + 1 - start + replays
+    waiting, first = _excepted(at, handler, received - done - filtered - cancelled - dead - running - behind)
+    oldest = first if first is not None else reached if behind else None
     received_at = oldest and at.log.execute("SELECT received_at FROM events WHERE position >= ? LIMIT 1", (oldest,))
     oldest_at = received_at.fetchone() if received_at else None
     return HandlerStats(
         handler,
         state if configured else "absent",
-        end + 1 - start + replays,
+        received,
         done,
         filtered,
         cancelled,
-        behind + waiting[0],
+        behind + waiting,
         running,
         dead,
         rows.from_micros(oldest_at[0]) if oldest_at else None,
         Standing(handler, state, rows.maybe(since), reason, error[0], rows.maybe(error[1])),
     )
+
+
+def _excepted(at: Connections, handler: str, owed: int) -> tuple[int, int | None]:
+    """How many exceptions of a handler wait, and the first position of them. Many are not counted: they are `owed`."""
+    count, first = at.dispatch.execute(
+        f"SELECT count(*), min(position) FROM (SELECT position FROM exceptions {WAIT} LIMIT ?)",
+        (handler, MOST_COUNTED + 1),
+    ).fetchone()
+    if count > MOST_COUNTED:
+        count = max(count, owed)
+        first = at.dispatch.execute(f"SELECT position FROM exceptions {WAIT} {BY_KEY}", (handler,)).fetchone()[0]
+    return count, first
 
 
 Behind = tuple[str, int, int]  # handler, position, replay
@@ -332,7 +345,8 @@ def oldest_needed(at: Connections) -> int:
     reached = at.dispatch.execute("SELECT min(next) FROM lanes WHERE configured").fetchone()[0]
     claimed = at.dispatch.execute("SELECT min(first) FROM claims").fetchone()[0]
     excepted = at.dispatch.execute(
-        "SELECT min(position) FROM exceptions e JOIN lanes USING (handler) WHERE configured AND e.state <> 'cancelled'"
+        "SELECT min((SELECT position FROM exceptions e WHERE e.handler = lanes.handler AND e.state <> 'cancelled'"
+        f" {BY_KEY})) FROM lanes WHERE configured"
     ).fetchone()[0]
     return min(position for position in (reached, claimed, excepted, at.end()) if position is not None)
 
