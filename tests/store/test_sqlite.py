@@ -13,9 +13,9 @@ from factories import NOW, PHONE, after, report
 from receiver.errors import StoreMissing, StoreTaken, StoreUnavailable
 from receiver.events import DeliveryReport, Status
 from receiver.store.base import Store
-from receiver.store.sqlite import SqliteStore
+from receiver.store.sqlite import SqliteStore, looking
 
-from .conftest import House
+from .conftest import House, retry
 from .contract import *  # noqa: F403 - every law there is a test here
 
 pytestmark = pytest.mark.anyio
@@ -163,3 +163,18 @@ async def test_messages_with_ids_are_told_apart_though_they_share_a_reference(ho
         ("spryng", "m-1", "order-1", DIGITS, "delivered"),
         ("spryng", "m-2", "order-1", DIGITS, "sent"),
     ]
+
+
+async def test_of_many_that_wait_the_counters_tell_how_many(
+    house: SqliteHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(looking, "MOST_COUNTED", 1)
+    await house.enrol("crm")
+    await house.stored(*(report(name, received_at=after(n)) for n, name in enumerate("abcd")))
+    first, *others = await house.claim(limit=3)
+    await house.finish([first])
+    for other in others:
+        assert await house.settle(other, retry())
+    told = await house.counters()
+    assert (told.received, told.done, told.pending, told.running) == (4, 1, 3, 0)
+    assert told.oldest_pending_at == after(1)

@@ -23,8 +23,10 @@ IN_ORDER = (
 )
 IN_LOG_ORDER = " ORDER BY due_at, position, replay LIMIT ?"
 IN_TURN = " ORDER BY probes, position, replay LIMIT 1"
+# INDEXED BY: to spare itself the sorting of a few, SQLite would walk through all exceptions of the handler.
 INTERRUPTED = (
-    f"SELECT {EXCEPTION} FROM exceptions WHERE handler = ? AND state = 'interrupted' ORDER BY position, replay LIMIT 1"
+    f"SELECT {EXCEPTION} FROM exceptions INDEXED BY exceptions_due"
+    " WHERE handler = ? AND state = 'interrupted' ORDER BY position, replay LIMIT 1"
 )
 BUSY = (
     "SELECT EXISTS (SELECT 1 FROM claims WHERE handler = :h)"
