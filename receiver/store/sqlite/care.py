@@ -17,7 +17,7 @@ ROUND = 1.0  # seconds between two looks
 WAL_BYTES = 4 * 1024**2
 FLUSH = 10.0  # seconds of what handlers did that a power cut may take: then the dispatch file is checkpointed too
 SELDOM = 60.0  # seconds
-READ = 1_000  # events whose terms are read in one job
+READ = 250  # events whose terms are read in one job
 
 FAILED = "caretaking_failed"
 
