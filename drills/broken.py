@@ -7,13 +7,14 @@ from typing import Any
 
 from receiver import cli, serving
 from receiver.dispatch import judge
+from receiver.events import Event
 from receiver.perform import Result
 from receiver.store import migrate
 from receiver.store.base import Done, Outcome, Recorded
 from receiver.store.sqlite import claiming, files, lanes, rows
 from receiver.store.sqlite.lanes import is_set
 from receiver.store.sqlite.log import LogWriter
-from receiver.store.sqlite.plan import Planner
+from receiver.store.sqlite.plan import First, Planner
 
 FAULTS: dict[str, Callable[[], None]] = {}
 
@@ -92,9 +93,10 @@ def looks_first() -> None:
         self._look_first = True
         return draw(self, *given, **options)
 
-    def forgetting(self: Planner, event: Any, key: Any) -> Any:
-        first = append(self, event, key)
-        self._keys.pop(key and key.key, None)
+    def forgetting(self: Planner, event: Event, key: rows.Key | None, received: int) -> First:
+        first = append(self, event, key, received)
+        if key:
+            self._keys.pop(key.key, None)
         return first
 
     migrate._read, LogWriter._draw, Planner._append = without_key, looking, forgetting  # type: ignore[method-assign]

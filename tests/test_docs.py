@@ -27,7 +27,8 @@ from receiver.notices import ENDINGS
 from receiver.store.views import HandlerStats, SourceStats, Standing, Stats
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted(path.relative_to(ROOT) for path in [*ROOT.glob("*.md"), *ROOT.glob("drills/*.md"), *ROOT.glob("docs/**/*.md")])
+PATTERNS = ("*.md", "drills/*.md", "benchmarks/*.md", "docs/**/*.md")
+PAGES = sorted(path.relative_to(ROOT) for pattern in PATTERNS for path in ROOT.glob(pattern))
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SECTIONS = {"server", "store", "log", "sources", "handlers", "plugins"}
 SOURCE = '\n[sources.spryng]\nprovider = "spryng"\nsecrets = ["abcdefghijklmnop"]\n'

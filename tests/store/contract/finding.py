@@ -1,6 +1,5 @@
 """Laws of finding: events by what people write, by the conditions of a selector, and with all that became of them."""
 
-
 import pytest
 from factories import NOW, PHONE, after, callback, message, report, reports
 

@@ -1,6 +1,5 @@
 """Laws of quarantine: what could not be read is kept with its bytes and can be read again."""
 
-
 from factories import callback, message, report
 
 from receiver.events import Identity
