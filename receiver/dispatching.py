@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import random
 import uuid
@@ -28,6 +29,7 @@ from receiver.systemd import Systemd
 
 STUCK = "dispatch_stuck"
 EX_SOFTWARE = 70
+RUBBISH = 10_000  # objects before the collector looks: events come by hundreds and go by themselves
 BEAT = 1.0
 """Seconds between two signs of life for the process that started us."""
 
@@ -122,6 +124,8 @@ class Dispatching:
                 self._stop_when_told(dispatcher),
             )
         ]
+        gc.freeze()
+        gc.set_threshold(RUBBISH, 20, 100)
         try:
             await dispatcher.run()
         finally:

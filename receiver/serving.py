@@ -104,10 +104,10 @@ class Serving:
             return
         fixed = [key for key in FIXED if _value(settings, key) != _value(self.settings, key)]
         self.settings = settings
+        if not self._app.intake.closed:  # else the patient opening gives the handlers their places
+            await patiently(lambda: self.store.register(list(settings.handlers)))
         self._app.adopt(settings)
         log.info(RELOADED, **({"at_the_next_start": fixed} if fixed else {}))
-        if not self._app.intake.closed:  # else the patient opening gives them their places
-            await patiently(lambda: self.store.register(list(settings.handlers)))
         if self._child:
             await self._child.restart(within=CHILD_STOP)
 

@@ -1,7 +1,6 @@
 """The dispatcher: gives every handler what it is owed, a lane each, until it is stopped."""
 
 import asyncio
-import gc
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,7 +18,6 @@ from receiver.store.base import Store
 STARTED, STOPPED, WATCH_FAILED = "dispatch_started", "dispatch_stopped", "dispatch_watch_failed"
 CLOCK_SET = "clock_set"
 CLOCK_STEP = timedelta(seconds=1)
-RUBBISH = 10_000  # objects before the collector looks: events come by hundreds and go by themselves
 
 log = structlog.get_logger()
 
@@ -74,8 +72,6 @@ class Dispatcher:
         Raises HandlerStuck where a call in this process ignored its time-out: then the process has to end, by
         `os._exit`, because nothing else ends such a call.
         """
-        gc.freeze()
-        gc.set_threshold(RUBBISH, 20, 100)
         running = {lane: asyncio.create_task(lane.run()) for lane in self._lanes}
         steps = (self._ring, self._renew, self._watch_clock)
         watching = [asyncio.create_task(self._for_ever(step)) for step in steps]
