@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from receiver.errors import StoreUnavailable
 from receiver.store.base import Store
 
+AT_ONCE = 0.5  # seconds
 RECENT = 10.0  # seconds for which a durable write proves that the next one works
 LEAST_FREE = 32 * 1024**2  # bytes; below that a commit may fail at any moment
 LEAST_SHARE = 0.05  # of a disk so small that it would always be below
@@ -61,17 +62,21 @@ class Health:
         free = disk.free
         if free < min(LEAST_FREE, disk.total * LEAST_SHARE):
             reasons.append(f"{free // 1024} KiB free on {self._folder}")
-        fails = self._store.trouble() is not None
-        if not reasons and (fails or not self._wrote_lately()) and (fault := await self._probe_once()):
+        trouble = self._store.trouble()
+        if not reasons and (trouble or not self._wrote_lately()) and (fault := await self._probe_once(trouble)):
             reasons.append(fault)
         unstored = [f"a notice could not be stored: {fault}" for fault in self.notice_faults.values() if fault]
         return reasons + unstored
 
-    async def _probe_once(self) -> str:
-        """Make a durable write, one for all who ask meanwhile: callbacks wait behind each. Why it failed, or ""."""
+    async def _probe_once(self, trouble: str | None) -> str:
+        """Make a durable write, one for all who ask meanwhile: callbacks wait behind each. Why it failed, or "".
+
+        While there is trouble it has to succeed at once: who asks is not kept waiting for a lock or a disk that hangs.
+        """
         if self._probe is None or self._probe.done():
             self._probe = asyncio.create_task(self._write())
-        return await asyncio.shield(self._probe)
+        done, _ = await asyncio.wait({self._probe}, timeout=AT_ONCE if trouble else None)
+        return self._probe.result() if done else str(trouble)
 
     async def _write(self) -> str:
         try:

@@ -58,6 +58,17 @@ async def test_a_failed_write_is_seen_at_once_whatever_went_well_before(site: Si
     assert (await site.ask_admin("/readyz")).status == 200
 
 
+async def test_who_asks_is_not_kept_waiting_while_there_is_trouble(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hangs(_now: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(site.store, "probe", hangs)
+    monkeypatch.setattr(site.store, "trouble", lambda: "another process holds the write lock")
+    answer = await asyncio.wait_for(site.ask_admin("/readyz"), 5)
+    assert answer.status == 503
+    assert json.loads(answer.body)["reasons"] == ["another process holds the write lock"]
+
+
 async def test_a_store_that_is_not_open_yet_is_not_ready(site: Site) -> None:
     site.app.intake.closed = "no space left"
     assert (await site.get(REPORT)).status == 503
