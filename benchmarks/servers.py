@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -28,7 +29,7 @@ SOURCES = "".join(
 
 
 @dataclass
-class Server:
+class Server(ABC):
     """A server in a folder of its own. As a context manager: it runs, and is killed at the end of the block."""
 
     name = ""
@@ -37,9 +38,9 @@ class Server:
     port: int = 0
     process: subprocess.Popen[bytes] | None = None
 
+    @abstractmethod
     def command(self) -> list[str]:
         """What starts it on `port`."""
-        raise NotImplementedError
 
     def start(self) -> float:
         """Start it: seconds until it takes connections."""
