@@ -2,26 +2,25 @@
 
 import asyncio
 import contextlib
-import errno
 import logging
-import os
+import math
 import re
 import resource
 import socket
-import stat
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
+import httptools
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from receiver.errors import ReceiverError
+from receiver.listening import BACKLOG
 
-BACKLOG = 2048
 KEEP_ALIVE = timedelta(seconds=75)  # above nginx's own 60 s for upstreams, so that the proxy closes first
 DRAIN = timedelta(seconds=4)  # what requests in flight get when we stop
+LINGER = timedelta(seconds=0.5)  # what connections get then whose next request may be on its way
 WHOLE_WITHIN = timedelta(seconds=10)  # from a connection's or a request's beginning to the request's end
 HEAD_MOST = 64 * 1024  # bytes of request line and headers
 UNREAD_MOST = 1024**2  # bytes of a body that are thrown away after its request was answered
@@ -38,8 +37,46 @@ _log = logging.getLogger(__name__)
 _log.setLevel(logging.ERROR)
 
 
-class AddressTaken(ReceiverError):
-    """Another program listens there already."""
+class Exchange(RequestResponseCycle):
+    """One request and its answer. An answer that is whole when it begins goes out in one write."""
+
+    begin: Any = None
+    """The beginning of the answer, kept back until its body is there."""
+
+    async def send(self, message: Any) -> None:
+        """The ASGI `send`."""
+        if self.begin is None:
+            self.begin = message
+            return
+        if self.response_started or not self._send_whole(message):
+            if not self.response_started:
+                await super().send(self.begin)
+            await super().send(message)
+
+    def _send_whole(self, message: Any) -> bool:
+        """Write head and body together, where nothing about them is special. Whether they were."""
+        body = message.get("body", b"")
+        begin = self.begin
+        if message.get("more_body") or self.flow.write_paused or self.disconnected or self.scope["method"] == "HEAD":
+            return False
+        lines = [STATUS_LINE[begin["status"]]]
+        length = b""
+        for name, value in (*self.default_headers, *begin["headers"]):
+            if name == b"content-length":
+                length = value
+            elif name == b"connection" or name == b"transfer-encoding" or b"\n" in value:
+                return False
+            lines += (name, b": ", value, b"\r\n")
+        if length != b"%d" % len(body):
+            return False
+        lines += (b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n", body)
+        self.response_started = self.response_complete = True
+        self.transport.write(b"".join(lines))
+        self.message_event.set()
+        if not self.keep_alive:
+            self.transport.close()
+        self.on_response()
+        return True
 
 
 class Protocol(HttpToolsProtocol):
@@ -52,15 +89,19 @@ class Protocol(HttpToolsProtocol):
         super().__init__(*args, **keys)
         self.logger = _log
         self.access_log = False
-        self._in_head = self._in_body = False
+        self._in_head = self._in_body = self._ending = False
         self._bytes = self._chunk = 0
-        self._deadline: asyncio.TimerHandle | None = None
+        self._heard_at = self._due = 0.0
+        self._half = True
+        """Whether `_due` is the deadline of a request that is not yet whole."""
+        self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A new connection has to say something soon. Where there are too many, one that does nothing goes."""
         super().connection_made(transport)
         self._heard_at = self.loop.time()
-        self._watch()
+        self._due = self._heard_at + WHOLE_WITHIN.total_seconds()
+        self._tick()
         if len(self.connections) > most_connections() and not self._make_room():
             transport.write(FULL)
             transport.close()
@@ -74,9 +115,18 @@ class Protocol(HttpToolsProtocol):
         idle.transport.close()
         return True
 
+    def _tick(self) -> None:
+        """Close what is due; look again when it may be. One timer for a connection costs less than two a request."""
+        now = self.loop.time()
+        if now >= self._due:
+            self.transport.close()
+        else:
+            self._timer = self.loop.call_at(min(self._due, now + WHOLE_WITHIN.total_seconds()), self._tick)
+
     def connection_lost(self, exc: Exception | None) -> None:
         """The end, from either side."""
-        self._unwatch()
+        if self._timer:
+            self._timer.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -84,9 +134,7 @@ class Protocol(HttpToolsProtocol):
         self._heard_at = self.loop.time()
         self._chunk = len(data)
         super().data_received(data if data.isascii() else self._with_plain_line(data))
-        if self.transport.is_closing():
-            self._unwatch()
-        elif self._in_head or self._in_body or self._is_idle():
+        if self._in_head or self._in_body or self._is_idle():
             self._bytes += len(data)
             self._limit()
 
@@ -99,13 +147,15 @@ class Protocol(HttpToolsProtocol):
         return _HIGH.sub(lambda byte: b"%%%02X" % byte[0][0], line) + end + rest
 
     def _is_idle(self) -> bool:
-        """Whether nothing is being answered; uvicorn no longer watches an idle connection once it has said anything."""
+        """Whether nothing is being answered."""
         return self.cycle is None or self.cycle.response_complete
 
     def _limit(self) -> None:
         """What is half has a deadline; an endless head and an unwanted body have an end."""
-        if self._deadline is None:
-            self._watch()
+        if self.transport.is_closing():
+            return
+        if not self._half:
+            self._half, self._due = True, self._heard_at + WHOLE_WITHIN.total_seconds()
         if self._in_head and self._bytes > HEAD_MOST:
             self.send_400_response("The request's head is too large.")
         elif self._in_body and self.cycle.response_complete and self._bytes > UNREAD_MOST:
@@ -124,28 +174,64 @@ class Protocol(HttpToolsProtocol):
             and len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > HEAD_MOST
         ):
             raise ValueError("the request's head is too large")
-        super().on_headers_complete()
+        before, self.cycle = self.cycle, self._exchange()
+        if before is None or before.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:  # sent ahead of the answers before it
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
+
+    def _exchange(self) -> Exchange:
+        """What the application is given."""
+        parser, scope = self.parser, self.scope
+        version, url = parser.get_http_version(), httptools.parse_url(self.url)
+        path = url.path.decode("ascii")
+        scope["method"] = parser.get_method().decode("ascii")
+        scope["http_version"] = version
+        scope["path"] = unquote(path) if "%" in path else path
+        scope["raw_path"] = url.path
+        scope["query_string"] = url.query or b""
+        return Exchange(
+            scope=scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and parser.should_keep_alive() and not self._ending,
+            on_response=self.on_response_complete,
+        )
 
     def on_message_complete(self) -> None:
         """The request is whole."""
-        self._in_body = False
-        self._unwatch()
+        self._in_body = self._half = False
+        self._due = math.inf
         super().on_message_complete()
 
+    def on_response_complete(self) -> None:
+        """The answer is out: on to what was sent ahead, or to being idle."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif not self._half:
+            self._due = self.loop.time() + KEEP_ALIVE.total_seconds()
+
     def shutdown(self) -> None:
-        """Finish what is being answered; a half request was promised nothing."""
-        if self._in_head or self._in_body:
-            self.transport.close()
-        else:
-            super().shutdown()
-
-    def _watch(self) -> None:
-        self._deadline = self.loop.call_later(WHOLE_WITHIN.total_seconds(), self.transport.close)
-
-    def _unwatch(self) -> None:
-        if self._deadline:
-            self._deadline.cancel()
-            self._deadline = None
+        """Finish what is being answered, and what may be on its way; a request that stays half was promised nothing."""
+        self._ending = True
+        if self.cycle:
+            self.cycle.keep_alive = False
+        if self._half or self._is_idle():
+            self._due = min(self._due, self.loop.time() + LINGER.total_seconds())
+            if self._timer:
+                self._timer.cancel()
+            self._tick()
 
 
 def most_connections() -> int:
@@ -199,82 +285,3 @@ class Server(uvicorn.Server):
     def stop(self) -> None:
         """Accept nothing more, finish what is being answered, return from `serve`."""
         self.should_exit = True
-
-
-def bind(host: str, port: int, path: Path | None) -> socket.socket:
-    """A listening address. Raises AddressTaken naming who has it, ReceiverError for any other reason."""
-    try:
-        return _bind_unix(path) if path else _bind_tcp(host, port)
-    except OSError as fault:
-        where = str(path) if path else f"{host}:{port}"
-        if fault.errno == errno.EADDRINUSE:
-            raise AddressTaken(f"{where} is in use{_holder(port) if port else ''}") from fault
-        raise ReceiverError(f"cannot listen on {where}: {fault.strerror or fault}") from fault
-
-
-def _bind_tcp(host: str, port: int) -> socket.socket:
-    family, kind, protocol, _, address = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM)[0]
-    listener = socket.socket(family, kind, protocol)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(BACKLOG)
-    except OSError:
-        listener.close()
-        raise
-    return listener
-
-
-def _bind_unix(path: Path) -> socket.socket:
-    """A socket left behind by a receiver that is gone is replaced; one that somebody answers on is not."""
-    with contextlib.suppress(FileNotFoundError):
-        if not stat.S_ISSOCK(path.stat().st_mode):
-            raise OSError(errno.EEXIST, "there is a file that is no socket")
-        with socket.socket(socket.AF_UNIX) as probe:
-            try:
-                probe.connect(str(path))
-            except ConnectionRefusedError:
-                path.unlink()
-            else:
-                raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
-    listener = socket.socket(socket.AF_UNIX)
-    try:
-        listener.bind(str(path))
-        path.chmod(0o660)
-        listener.listen(BACKLOG)
-    except OSError:
-        listener.close()
-        raise
-    return listener
-
-
-def passed_sockets() -> dict[str, socket.socket]:
-    """Listening sockets passed by systemd, by name (`callbacks`, `admin`); sd_listen_fds(3)."""
-    if os.environ.get("LISTEN_PID") != str(os.getpid()):
-        return {}
-    names = os.environ.get("LISTEN_FDNAMES", "").split(":")
-    count = int(os.environ.get("LISTEN_FDS", "0"))
-    found = {}
-    for number in range(count):
-        name = names[number] if number < len(names) else ""
-        found[name if name in ("callbacks", "admin") else ("callbacks", "admin")[number]] = socket.socket(
-            fileno=3 + number
-        )
-    return found
-
-
-def _holder(port: int) -> str:
-    """Which process listens on a TCP port, as far as we may see: ` by php (pid 812)`."""
-    wanted = f":{port:04X}"
-    inodes = set()
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        with contextlib.suppress(OSError):
-            for line in Path(table).read_text().splitlines()[1:]:
-                fields = line.split()
-                if fields[1].endswith(wanted) and fields[3] == "0A":  # LISTEN
-                    inodes.add(f"socket:[{fields[9]}]")
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if any(os.readlink(handle) in inodes for handle in (process / "fd").iterdir()):
-                return f" by {(process / 'comm').read_text().strip()} (pid {process.name})"
-    return ""

@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from receiver import http
+from receiver import http, listening
 from receiver.app import App
 from receiver.child import CONFIG_FAULT, Child
 from receiver.config import Settings
@@ -230,10 +230,10 @@ class Serving:
 
     def _bind(self) -> dict[str, socket.socket]:
         """The listening sockets: those systemd passed, and our own for what it did not."""
-        sockets = http.passed_sockets()
+        sockets = listening.passed()
         for name, listen in (("callbacks", self.settings.server.listen), ("admin", self.settings.server.admin_listen)):
             if name not in sockets and listen:
-                sockets[name] = http.bind(listen.host, listen.port, listen.path)
+                sockets[name] = listening.bind(listen.host, listen.port, listen.path)
                 self._bound += [listen.path] if listen.path else []
             if name in sockets:
                 self.addresses[name] = _written(sockets[name])

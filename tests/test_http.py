@@ -15,7 +15,7 @@ import pytest
 from web_kit import FORM, MESSAGE, MO, REPORT, SOURCES, Client, Site, receiving, request
 
 from drills.waiting import until
-from receiver import http
+from receiver import http, listening
 from receiver.errors import ReceiverError
 
 pytestmark = pytest.mark.anyio
@@ -61,62 +61,62 @@ async def test_a_unix_socket_is_listened_on(tmp_path: Path) -> None:
 
 def test_a_socket_left_behind_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "http.sock"
-    http.bind("", 0, path).close()
-    http.bind("", 0, path).close()
+    listening.bind("", 0, path).close()
+    listening.bind("", 0, path).close()
     assert path.is_socket()
 
 
 def test_a_socket_that_somebody_answers_on_is_taken(tmp_path: Path) -> None:
     path = tmp_path / "http.sock"
-    with http.bind("", 0, path), pytest.raises(http.AddressTaken, match=r"http\.sock is in use"):
-        http.bind("", 0, path)
+    with listening.bind("", 0, path), pytest.raises(listening.AddressTaken, match=r"http\.sock is in use"):
+        listening.bind("", 0, path)
 
 
 def test_a_file_that_is_no_socket_stays(tmp_path: Path) -> None:
     path = tmp_path / "http.sock"
     path.write_text("mine")
     with pytest.raises(ReceiverError, match="there is a file that is no socket"):
-        http.bind("", 0, path)
+        listening.bind("", 0, path)
     assert path.read_text() == "mine"
 
 
 def test_a_socket_whose_name_is_too_long_says_so(tmp_path: Path) -> None:
     with pytest.raises(ReceiverError, match="too long"):
-        http.bind("", 0, tmp_path / ("x" * 200))
+        listening.bind("", 0, tmp_path / ("x" * 200))
 
 
 def test_a_taken_port_names_the_process_that_has_it() -> None:
-    with http.bind("127.0.0.1", 0, None) as listener:
+    with listening.bind("127.0.0.1", 0, None) as listener:
         port = listener.getsockname()[1]
         name = Path("/proc/self/comm").read_text().strip()
-        with pytest.raises(http.AddressTaken) as fault:
-            http.bind("127.0.0.1", port, None)
+        with pytest.raises(listening.AddressTaken) as fault:
+            listening.bind("127.0.0.1", port, None)
     assert str(fault.value) == f"127.0.0.1:{port} is in use by {name} (pid {os.getpid()})"
 
 
 def test_a_port_that_was_just_let_go_can_be_had() -> None:
-    with http.bind("127.0.0.1", 0, None) as listener:
+    with listening.bind("127.0.0.1", 0, None) as listener:
         port = listener.getsockname()[1]
         with socket.create_connection(("127.0.0.1", port)) as caller, listener.accept()[0]:
             assert caller.getpeername()[1] == port  # ours closes first, and waits in TIME_WAIT
-    http.bind("127.0.0.1", port, None).close()
+    listening.bind("127.0.0.1", port, None).close()
 
 
 def test_an_address_that_is_not_ours_says_so() -> None:
     with pytest.raises(ReceiverError, match=r"cannot listen on 192\.0\.2\.1:8080: "):
-        http.bind("192.0.2.1", 8080, None)
+        listening.bind("192.0.2.1", 8080, None)
 
 
 def test_a_name_that_is_none_says_so() -> None:
     with pytest.raises(ReceiverError, match=r"cannot listen on no-such-host\.invalid:8080: "):
-        http.bind("no-such-host.invalid", 8080, None)
+        listening.bind("no-such-host.invalid", 8080, None)
 
 
 def passed(names: str, count: int, *, pid: str = "os.getpid()") -> str:
     """Which socket of several a process takes for what, when systemd hands them over."""
     program = f"""
         import os, socket
-        from receiver import http
+        from receiver import listening
         sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range({count})]
         ports = [each.getsockname()[1] for each in sockets]
         spare = [os.dup(each.detach()) for each in sockets]
@@ -125,7 +125,7 @@ def passed(names: str, count: int, *, pid: str = "os.getpid()") -> str:
         for number in range({count}):
             os.dup2(20 + number, 3 + number)
         os.environ.update(LISTEN_PID=str({pid}), LISTEN_FDS="{count}", LISTEN_FDNAMES="{names}")
-        found = {{name: ports.index(each.getsockname()[1]) for name, each in http.passed_sockets().items()}}
+        found = {{name: ports.index(each.getsockname()[1]) for name, each in listening.passed().items()}}
         print(sorted(found.items()))
     """
     run = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=True)
@@ -288,6 +288,18 @@ async def test_who_stops_does_not_wait_for_half_requests(site: Site) -> None:
         site.server.stop()
         assert all([await closed(client) for client in (head, body, nothing)])
         assert asyncio.get_running_loop().time() - began < 1
+
+
+async def test_a_request_that_was_on_its_way_when_we_stopped_is_answered(site: Site) -> None:
+    async with site.client() as kept, site.client() as fresh:
+        assert (await kept.send("GET", REPORT)).status == 200
+        await until(lambda: len(site.server.server_state.connections) == 2)
+        site.server.stop()
+        await until(lambda: not site.server.servers[0].is_serving())
+        for client in (kept, fresh):
+            answer = await client.send("GET", REPORT)
+            assert (answer.outcome, answer.headers["connection"]) == ("duplicate", "close")
+            assert await closed(client)
 
 
 # how many

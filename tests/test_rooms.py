@@ -47,9 +47,19 @@ ROOMS = {
         *(f"receiver.{name}" for name in ("config", "config.*", "plugins", "dropin")),
         *(
             f"receiver.{name}"
-            for name in ("app", "http", "admin", "admin.*", "serving", "dispatching", "reloading", "worker")
+            for name in (
+                "app",
+                "http",
+                "listening",
+                "admin",
+                "admin.*",
+                "serving",
+                "dispatching",
+                "reloading",
+                "worker",
+            )
         ),
-        *(f"receiver.{name}" for name in ("cli", "cli.*", "testing", "__main__")),
+        *(f"receiver.{name}" for name in ("worker", "cli", "cli.*", "testing", "__main__")),
     ],
 }
 MAY_KNOW = {
@@ -70,6 +80,7 @@ OUTSIDE = {
     "aiosmtplib": ["receiver.handlers.email"],
     "aiosqlite": ["receiver.store.sqlite.*"],
     "click": ["receiver.cli", "receiver.cli.*"],
+    "httptools": ["receiver.http"],
     "jinja2": ["receiver.handlers.email"],
     "prometheus_client": ["receiver.metrics", "receiver.admin.*"],
     "pydantic": ["*"],
@@ -85,7 +96,6 @@ OUTSIDE = {
 }
 COME_ALONG = {"pydantic_core": "pydantic", "yarl": "aiohttp"}
 NEVER_IMPORTED = {
-    "httptools",  # uvicorn takes it, told to by name
     "tzdata",  # the zones of zoneinfo, for systems that have none
 }
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from factories import NOW
 
-from receiver import config, http
+from receiver import config, http, listening
 from receiver.app import App
 from receiver.events import Event
 from receiver.store.sqlite import SqliteStore
@@ -208,7 +208,7 @@ async def receiving(folder: Path, configuration: str = LISTEN + SOURCES) -> Asyn
     """A receiver with this configuration, its store in `folder/var`; gone without a trace after the block."""
     settings = config.load(_write(folder, configuration), secrets=True, env={})
     server = settings.server
-    listeners = [http.bind(at.host, at.port, at.path) for at in (server.listen, server.admin_listen) if at]
+    listeners = [listening.bind(at.host, at.port, at.path) for at in (server.listen, server.admin_listen) if at]
     store = await SqliteStore.open(folder / "var" / "receiver.db", "receive", create=True)
     clock, wrong = Clock(), []
     app = App(

@@ -44,7 +44,7 @@ def serve(
     """
     import uvloop
 
-    from receiver.http import AddressTaken
+    from receiver.listening import AddressTaken
     from receiver.serving import Serving, until_stopped
 
     given: dict[str, Any] = {"server__listen": listen, "server__admin_listen": admin_listen, "log__format": log_format}
