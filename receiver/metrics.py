@@ -1,50 +1,60 @@
 """What the callbacks side counts for Prometheus; no number, id or secret is ever a label."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterator
+from itertools import accumulate
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 # Seconds; a provider's own deadline begins at 0.25 (WhatsApp's median) and ends at 30 (Jasmin).
-ANSWER_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+ANSWER_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
-class Meter:
-    """Counters of one process, in a registry of its own."""
+class Meter(Collector):
+    """Counters of one process, in a registry of its own. They are plain numbers until somebody asks."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._callbacks = Counter(
-            "receiver_callbacks", "Callbacks answered, by outcome", ["source", "outcome"], registry=self.registry
-        )
-        self._refused = Counter(
-            "receiver_refused", "Requests refused before they were read", ["source", "reason"], registry=self.registry
-        )
-        self._seconds = Histogram(
-            "receiver_answer_seconds",
-            "From a request's arrival to its answer",
-            buckets=ANSWER_BUCKETS,
-            registry=self.registry,
-        )
+        self.registry.register(self)
         self.in_flight = 0
         """Callbacks being answered."""
-        gauge = Gauge("receiver_in_flight", "Callbacks being answered", registry=self.registry)
-        gauge.set_function(lambda: self.in_flight)
         self.configuration_ok = True
         """False where the last reload was refused."""
-        loaded = Gauge(
-            "receiver_configuration_ok",
-            "0 where the last reload was refused",
-            registry=self.registry,
-        )
-        loaded.set_function(lambda: self.configuration_ok)
-        self._children: dict[tuple[str, str], Counter] = {}
+        self._callbacks: Counter[tuple[str, str]] = Counter()
+        self._refused: Counter[tuple[str, str]] = Counter()
+        self._answers = [0] * (len(ANSWER_BUCKETS) + 1)
+        self._seconds = 0.0
 
     def answered(self, source: str, outcome: str, seconds: float) -> None:
         """A callback was answered: stored, duplicate, quarantined, ignored, unavailable, too_large, bad_method."""
-        child = self._children.get((source, outcome))
-        if child is None:
-            child = self._children[source, outcome] = self._callbacks.labels(source, outcome)
-        child.inc()
-        self._seconds.observe(seconds)
+        self._callbacks[source, outcome] += 1
+        self._answers[bisect_left(ANSWER_BUCKETS, seconds)] += 1
+        self._seconds += seconds
 
     def refused(self, source: str, reason: str) -> None:
         """A request was answered 404. `source` is empty where it is none of ours."""
-        self._refused.labels(source, reason).inc()
+        self._refused[source, reason] += 1
+
+    def collect(self) -> Iterator[Metric]:
+        """The counts as Prometheus reads them."""
+        callbacks = CounterMetricFamily(
+            "receiver_callbacks", "Callbacks answered, by outcome", labels=["source", "outcome"]
+        )
+        for labels, count in self._callbacks.items():
+            callbacks.add_metric(labels, count)
+        refused = CounterMetricFamily(
+            "receiver_refused", "Requests refused before they were read", labels=["source", "reason"]
+        )
+        for labels, count in self._refused.items():
+            refused.add_metric(labels, count)
+        seconds = HistogramMetricFamily("receiver_answer_seconds", "From a request's arrival to its answer")
+        bounds = [*map(str, ANSWER_BUCKETS), "+Inf"]
+        seconds.add_metric([], list(zip(bounds, accumulate(self._answers), strict=True)), self._seconds)
+        yield from (callbacks, refused, seconds)
+        yield GaugeMetricFamily("receiver_in_flight", "Callbacks being answered", self.in_flight)
+        yield GaugeMetricFamily(
+            "receiver_configuration_ok", "0 where the last reload was refused", int(self.configuration_ok)
+        )

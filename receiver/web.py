@@ -26,7 +26,7 @@ NOT_FOUND = b"Not found.\n"  # one body for all that is refused: nobody learns w
 ALLOWED = b"GET, POST, HEAD, OPTIONS"
 EMPTY = (b"", b"{}", b"[]")
 PROBES = ("HEAD", "OPTIONS")
-BODY = (b"content-length", b"transfer-encoding")
+BODY = frozenset({b"content-length", b"transfer-encoding"})  # one of them says that a body follows (RFC 9112 6.3)
 MOST_READING = 32 * 1024**2  # bytes of bodies that may be on their way in before others are refused
 STOPPING = StoreUnavailable("the receiver is stopping, and the disk has not answered")
 SIMULATED = b"receiver-simulated"
@@ -184,7 +184,8 @@ class Intake:
             return await self._unavailable(send, StoreUnavailable(reason))
         if self._reading > MOST_READING:
             return await self._unavailable(send, StoreUnavailable("overloaded: too many bodies are on their way in"))
-        body = await self._read(receive) if _has_body(scope) else b""
+        headers = dict(scope["headers"])
+        body = b"" if BODY.isdisjoint(headers) else await self._read(receive)
         if body is None:
             await _answer(send, 413, f"More than {self._max_body} bytes.\n".encode())
             return "too_large"
@@ -192,7 +193,8 @@ class Intake:
             self._journal.ignored(source.name, endpoint, self._address(scope))
             return await _ignored(send, source, endpoint, why="the request had no parameters")
         try:
-            return await self._take(source, self._callback(source, endpoint, scope, body), receive, send)
+            callback = self._callback(source, endpoint, scope, headers, body)
+            return await self._take(source, callback, receive, send)
         except Forbidden:
             self._note_refusal(_Refused("signature", source.name, endpoint), scope)
             await _answer(send, 404, NOT_FOUND)
@@ -216,8 +218,9 @@ class Intake:
         finally:
             self._reading -= len(body)
 
-    def _callback(self, source: Source, endpoint: str, scope: Scope, body: bytes) -> Callback:
-        headers = dict(scope["headers"])
+    def _callback(
+        self, source: Source, endpoint: str, scope: Scope, headers: Mapping[bytes, bytes], body: bytes
+    ) -> Callback:
         return Callback(
             source.name,
             endpoint,
@@ -301,11 +304,6 @@ def stamp(source: Source, callback: Callback, events: Sequence[Event]) -> Sequen
         if not source.dedupe and not event.identity.certain:
             event.identity = event.identity._replace(values=())
     return events
-
-
-def _has_body(scope: Scope) -> bool:
-    """Whether a request says that a body follows (RFC 9112 6.3)."""
-    return any(name in BODY for name, _ in scope["headers"])
 
 
 def _text(headers: Mapping[bytes, bytes]) -> dict[str, str]:
