@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any, ClassVar, NamedTuple
+from operator import attrgetter
+from typing import Any, ClassVar, NamedTuple, get_type_hints
 
-from pydantic_core import to_json
+import msgspec
 
 
 class Status(StrEnum):
@@ -90,6 +91,8 @@ class Event:
 
     kind: ClassVar[str]
     type: ClassVar[str]
+    times: ClassVar[tuple[str, ...]] = ("occurred_at",)
+    """Which attributes are a provider's times."""
 
     id: str = ""
     source: str = ""
@@ -109,21 +112,33 @@ class Event:
     raw: dict[str, Any] = field(default_factory=dict)
     identity: Identity = field(default=NOBODY, repr=False, compare=False)
     stored: bytes | None = field(default=None, init=False, repr=False, compare=False)
-    """`data` as JSON as it was stored, where it was: `to_json` takes it as it is."""
+    """`data` as JSON as it was stored, where it was: it is handed on as it is."""
 
     @property
     def data(self) -> dict[str, Any]:
         """The event's `data` as JSON values, every key of the kind present."""
-        raise TypeError(f"{type(self).__name__} is no kind of event")
+        data: dict[str, Any] = msgspec.json.decode(self.json_data())
+        return data
+
+    def json_data(self) -> bytes:
+        """The same as JSON, UTF-8."""
+        return _FORMS[self.kind].write(self) if self.stored is None else self.stored
 
     @property
     def thread(self) -> str:
         """What `ordered` keeps in order: the message of a report, the conversation of an inbound message."""
         return f"{self.source}\n{self.originator}\n{self.recipient}"
 
+    def in_utc(self) -> None:
+        """Have all of a provider's times in UTC, as they are written."""
+        for name in self.times:
+            moment = getattr(self, name)
+            if moment is not None and moment.tzinfo is not UTC:
+                setattr(self, name, moment.astimezone(UTC))
+
     def to_json(self) -> bytes:
         """The CloudEvents 1.0 structured form, UTF-8: what `forward` sends and `events --json` prints."""
-        return envelope(self, to_json(self.data) if self.stored is None else self.stored)
+        return envelope(self, self.json_data())
 
 
 @dataclass(slots=True, kw_only=True)
@@ -132,6 +147,7 @@ class DeliveryReport(Event):
 
     kind: ClassVar[str] = "dlr"
     type: ClassVar[str] = "message.dlr"
+    times: ClassVar[tuple[str, ...]] = ("submitted_at", "sent_at", "occurred_at")
 
     status: Status = Status.UNKNOWN
     final: bool | None = None
@@ -163,37 +179,6 @@ class DeliveryReport(Event):
     def thread(self) -> str:
         return f"{self.source}\n{self.message_id or self.reference}\n{self.recipient}"
 
-    @property
-    def data(self) -> dict[str, Any]:
-        status = self.status._value_
-        return {
-            "kind": "dlr",
-            "source": self.source,
-            "provider": self.provider,
-            "channel": self.channel,
-            "message_id": self.message_id,
-            "reference": self.reference,
-            "originator": self.originator,
-            "recipient": self.recipient,
-            "status": status,
-            "outcome": _MEANINGS[status].outcome,
-            "final": self.final,
-            "reason": self.reason and self.reason._value_,
-            "status_raw": self.status_raw,
-            "error_code": self.error_code,
-            "submitted_at": stamp(self.submitted_at),
-            "sent_at": stamp(self.sent_at),
-            "occurred_at": stamp(self.occurred_at),
-            "received_at": micros(self.received_at),
-            "mccmnc": self.mccmnc,
-            "country": self.country,
-            "smsc_id": self.smsc_id,
-            "suspected_duplicate_of": self.suspected_duplicate_of,
-            "simulated": self.simulated,
-            "notes": self.notes,
-            "raw": self.raw,
-        }
-
 
 @dataclass(slots=True, kw_only=True)
 class InboundMessage(Event):
@@ -212,33 +197,6 @@ class InboundMessage(Event):
     def opt_out(self) -> bool:
         """Whether the person asks not to be written to any more."""
         return is_opt_out(self.text)
-
-    @property
-    def data(self) -> dict[str, Any]:
-        return {
-            "kind": "mo",
-            "source": self.source,
-            "provider": self.provider,
-            "channel": self.channel,
-            "message_id": self.message_id,
-            "reference": self.reference,
-            "originator": self.originator,
-            "recipient": self.recipient,
-            "recipients": self.recipients,
-            "text": self.text,
-            "keyword": self.keyword,
-            "media": self.media,
-            "opt_out": self.opt_out,
-            "context_message_id": self.context_message_id,
-            "occurred_at": stamp(self.occurred_at),
-            "received_at": micros(self.received_at),
-            "mccmnc": self.mccmnc,
-            "country": self.country,
-            "suspected_duplicate_of": self.suspected_duplicate_of,
-            "simulated": self.simulated,
-            "notes": self.notes,
-            "raw": self.raw,
-        }
 
 
 @dataclass(slots=True, kw_only=True)
@@ -259,20 +217,6 @@ class Notice(Event):
     @property
     def thread(self) -> str:
         return f"\n{self.notice}\n{self.about}"
-
-    @property
-    def data(self) -> dict[str, Any]:
-        return {
-            "kind": "notice",
-            "notice": self.notice,
-            "about": self.about,
-            "level": self.level,
-            "state": self.state,
-            "since": stamp(self.since),
-            "text": self.text,
-            "facts": self.facts,
-            "received_at": micros(self.received_at),
-        }
 
 
 KINDS: dict[str, type[Event]] = {kind.type: kind for kind in (DeliveryReport, InboundMessage, Notice)}
@@ -298,31 +242,75 @@ def envelope(event: Event, data: bytes) -> bytes:
     }
     if event.message_id is None:
         del head["subject"]
-    return to_json(head)[:-1] + b',"data":' + data + b"}"
+    return _encode(head)[:-1] + b',"data":' + data + b"}"
 
 
 def event_from(envelope: Mapping[str, Any]) -> Event:
     """The event of a CloudEvents object made by `Event.to_json`. Raises KeyError or ValueError for any other."""
-    kind = KINDS[envelope["type"]]
-    return event_of(kind, envelope["id"], envelope["data"])
+    return _FORMS[KINDS[envelope["type"]].kind].take(envelope["id"], envelope["data"])
 
 
-def event_of(kind: type[Event], id: str, data: Mapping[str, Any]) -> Event:
-    """The event of a kind from its id and its `data`."""
-    values = dict(data)
-    for name in _DERIVED:
-        values.pop(name, None)
-    for name in _TIMES:
-        if (written := values.get(name)) is not None:
-            values[name] = datetime.fromisoformat(written)
-    if "status" in values:
-        values["status"] = Status(values["status"])
-        values["reason"] = values["reason"] and Reason(values["reason"])
-    return kind(id=id, **values)
+def event_of(kind: str, id: str, data: bytes) -> Event:
+    """The event of a kind from its id and its `data` as JSON."""
+    return _FORMS[kind].read(id, data)
 
 
-_DERIVED = ("kind", "outcome", "opt_out")
-_TIMES = ("submitted_at", "sent_at", "occurred_at", "received_at", "since")
+class _Form:
+    """The JSON object of a kind: its keys in their order, written and read by a struct made for them."""
+
+    def __init__(self, kind: type[Event], keys: str) -> None:
+        names = keys.split()
+        own = [name for name in names if name not in _DERIVED]
+        types = get_type_hints(kind) | _DERIVED
+        self._kind, self._own = kind, own
+        self._struct: Any = msgspec.defstruct(f"{kind.__name__}Data", [(name, types[name]) for name in names])
+        self._decoder = msgspec.json.Decoder(self._struct)
+        self._values, self._own_values = attrgetter(*names), attrgetter(*own)
+
+    def write(self, event: Event) -> bytes:
+        """An event's `data`."""
+        data = self._struct(*self._values(event))
+        if not event.received_at.microsecond:  # it always has six digits
+            data.received_at = micros(event.received_at)
+        return _encode(data)
+
+    def read(self, id: str, data: bytes) -> Event:
+        """The event of what `write` gave."""
+        event = self._event(id, self._decoder.decode(data))
+        event.stored = data
+        return event
+
+    def take(self, id: str, data: Any) -> Event:
+        """The event of JSON values. Raises ValueError where they are none."""
+        try:
+            return self._event(id, msgspec.convert(data, self._struct))
+        except msgspec.ValidationError as fault:
+            raise ValueError(str(fault)) from None
+
+    def _event(self, id: str, data: Any) -> Event:
+        return self._kind(id=id, **dict(zip(self._own, self._own_values(data), strict=True)))
+
+
+_encode = msgspec.json.Encoder().encode
+_DERIVED = {"kind": str, "outcome": str, "opt_out": bool}
+_FORMS = {
+    form[0].kind: _Form(*form)
+    for form in (
+        (
+            DeliveryReport,
+            "kind source provider channel message_id reference originator recipient status outcome final reason"
+            " status_raw error_code submitted_at sent_at occurred_at received_at mccmnc country smsc_id"
+            " suspected_duplicate_of simulated notes raw",
+        ),
+        (
+            InboundMessage,
+            "kind source provider channel message_id reference originator recipient recipients text keyword media"
+            " opt_out context_message_id occurred_at received_at mccmnc country suspected_duplicate_of simulated"
+            " notes raw",
+        ),
+        (Notice, "kind notice about level state since text facts received_at"),
+    )
+}
 
 
 @lru_cache(maxsize=1024)  # providers' times are whole seconds, and reports come in crowds

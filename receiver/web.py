@@ -299,6 +299,7 @@ def stamp(source: Source, callback: Callback, events: Sequence[Event]) -> Sequen
         event.provider = source.provider.name
         event.received_at = callback.received_at
         event.simulated = callback.simulated
+        event.in_utc()
         if source.provider.home(callback, event) != callback.endpoint:
             event.notes.append("wrong_endpoint")
         if not source.dedupe and not event.identity.certain:

@@ -82,6 +82,7 @@ OUTSIDE = {
     "click": ["receiver.cli", "receiver.cli.*"],
     "httptools": ["receiver.http"],
     "jinja2": ["receiver.handlers.email"],
+    "msgspec": ["receiver.events"],
     "prometheus_client": ["receiver.metrics", "receiver.admin.*"],
     "pydantic": ["*"],
     "pydantic_core": ["*"],
@@ -92,7 +93,7 @@ OUTSIDE = {
     "structlog": ["*"],
     "uvicorn": ["receiver.http", "receiver.app"],
     "uvloop": ["receiver.cli.*"],
-    "yarl": ["receiver.cli.*"],
+    "yarl": ["receiver.handlers.forward", "receiver.cli.*"],
 }
 COME_ALONG = {"pydantic_core": "pydantic", "yarl": "aiohttp"}
 NEVER_IMPORTED = {

@@ -8,11 +8,9 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from pydantic_core import from_json, to_json
-
 from receiver import numbers
 from receiver.callback import Callback
-from receiver.events import KINDS, DeliveryReport, Event, Identity, event_of
+from receiver.events import DeliveryReport, Event, Identity, event_of
 from receiver.store.views import StoredEvent
 
 EVENT_COLUMNS = "position, kind, id, data"
@@ -31,7 +29,6 @@ TIMED_KEY_WINDOW = timedelta(days=14)
 # Providers repeat for a week at most: nearer than this a repeat cannot have come from beyond the window.
 SETTLED_KEY_WINDOW = timedelta(days=7)
 UNTIMED = b"\xff"
-_TYPES = {kind.kind: kind for kind in KINDS.values()}
 NUMBER_TAIL = 8  # digits of a number that are in its term: 0612345678 and +31612345678 share it
 
 
@@ -137,7 +134,7 @@ def event_row(position: int, key: bytes | None, callback: int | None, event: Eve
         status,
         rank,
         event.simulated,
-        to_json(event.data).decode(),
+        event.json_data().decode(),
     )
 
 
@@ -174,9 +171,7 @@ def callback_from(row: Sequence[Any]) -> Callback:
 def event_from(row: Sequence[Any]) -> StoredEvent:
     """The event of EVENT_COLUMNS; its cursor is its position."""
     position, kind, raw, data = row
-    event = event_of(_TYPES[kind], id_text(raw), from_json(data))
-    event.stored = data.encode()
-    return StoredEvent(event, position)
+    return StoredEvent(event_of(kind, id_text(raw), data.encode()), position)
 
 
 def term(kind: str, text: str) -> int:
