@@ -56,6 +56,7 @@ class LogWriter:
     def __init__(self, path: Path, wake: Callable[[], None]) -> None:
         self._wake = wake
         self.file = LogFile(path)
+        self._loop: asyncio.AbstractEventLoop
         self._task: asyncio.Task[None] | None = None
         self._kick = asyncio.Event()
         self._waiting: list[Entry] = []
@@ -71,6 +72,7 @@ class LogWriter:
 
     async def open(self) -> None:
         """Connect and begin to take callbacks."""
+        self._loop = asyncio.get_running_loop()
         await self.file.connect()
         self._task = asyncio.create_task(self._run(), name="log-writer")
 
@@ -112,9 +114,7 @@ class LogWriter:
         """Durable on return."""
         if reason := self.refusal():
             raise StoreUnavailable(reason)
-        for event in events:
-            event.id = rows.new_id(callback.received_at)
-        entry = Entry(callback, events, fault, asyncio.get_running_loop().create_future())
+        entry = Entry(callback, events, fault, self._loop.create_future())
         self._waiting.append(entry)
         self._waiting_bytes += entry.bytes
         self._kick.set()
@@ -133,7 +133,8 @@ class LogWriter:
 
     async def notify(self, notice: Notice) -> bool:
         """Append a notice if it changes what is open."""
-        notice.id = rows.new_id(notice.received_at)
+        received = rows.to_micros(notice.received_at)
+        notice.id = rows.new_id(received)
         about = (notice.notice, notice.about)
 
         def append(db: sqlite3.Connection) -> bool:
@@ -142,7 +143,6 @@ class LogWriter:
                 return False
             self._numbers(db)
             position = self._position + 1
-            received = rows.to_micros(notice.received_at)
             rows.insert(db, rows.EVENTS, [rows.event_row(position, None, None, notice, received)])
             db.execute(CLOSE, about) if is_open else db.execute(OPEN, (*about, position))
             return True
@@ -158,9 +158,7 @@ class LogWriter:
 
     async def reread(self, number: int, callback: Callback, events: Sequence[Event]) -> Recorded:
         """Store the events of a callback that was in quarantine; its answer was 200, so that got out."""
-        for event in events:
-            event.id = rows.new_id(callback.received_at)
-        entry = Entry(callback, events, "", asyncio.get_running_loop().create_future())
+        entry = Entry(callback, events, "", self._loop.create_future())
 
         def append(db: sqlite3.Connection) -> Recorded:
             taken = db.execute("DELETE FROM quarantine WHERE callback = ?", (number,))
@@ -218,7 +216,7 @@ class LogWriter:
             self._waiting[:0], self._alone, most = [self._alone[0]], self._alone[1:], 1
         batch, self._waiting = self._waiting[:most], self._waiting[most:]
         self._waiting_bytes = sum(entry.bytes for entry in self._waiting)
-        alarm = asyncio.get_running_loop().call_later(PATIENCE, self._give_up, batch)
+        alarm = self._loop.call_later(PATIENCE, self._give_up, batch)
         later = self._take_later()
         try:
             plan = await self._store(batch, later)
@@ -321,8 +319,8 @@ class LogWriter:
 
     def _soon(self) -> None:
         """Have marks and counts written, if no callback comes that takes them along."""
-        if self._timer is None or self._timer.when() < asyncio.get_running_loop().time():
-            self._timer = asyncio.get_running_loop().call_later(LATER, self._kick.set)
+        if self._timer is None or self._timer.when() < self._loop.time():
+            self._timer = self._loop.call_later(LATER, self._kick.set)
 
 
 def _insert(db: sqlite3.Connection, plan: Plan) -> None:

@@ -33,20 +33,23 @@ class First(NamedTuple):
 
 
 class Entry:
-    """A callback that waits for its commit."""
+    """A callback that waits for its commit; its events have their ids."""
 
     __slots__ = ("bytes", "callback", "digests", "done", "events", "fault", "keys", "received")
 
     def __init__(
         self, callback: Callback, events: Sequence[Event], fault: str, done: "asyncio.Future[Recorded]"
     ) -> None:
-        source, now = callback.source, callback.received_at
         self.callback, self.events, self.fault, self.done = callback, events, fault, done
-        self.keys = [rows.key_of(source, event.identity, now) for event in events]
-        self.digests = [rows.digest_of(source, event.identity) for event in events]
         self.bytes = len(callback.body) + len(callback.query)
-        self.received = rows.to_micros(now)
+        self.received = received = rows.to_micros(callback.received_at)
         """Microseconds since 1970."""
+        self.keys: list[rows.Key | None] = []
+        self.digests: list[bytes | None] = []
+        for event in events:
+            event.id = rows.new_id(received)
+            self.keys.append(rows.key_of(callback.source, event.identity, received))
+            self.digests.append(rows.digest_of(callback.source, event.identity))
 
     def quarantine(self, fault: str) -> None:
         """Keep the callback alone: its events cannot be stored."""
@@ -148,10 +151,11 @@ class Planner:
         counts = self.plan.sources.get(source)
         if counts is None:
             counts = self.plan.sources[source] = [0, 0, 0, 0, 0]
+        stored = outcomes.count("stored")
         if entry.callback.simulated:
-            counts[3] += outcomes.count("stored")
+            counts[3] += stored
             return
-        counts[0] += outcomes.count("stored")
-        counts[1] += outcomes.count("duplicate")
+        counts[0] += stored
+        counts[1] += len(outcomes) - stored if entry.events else 0
         counts[2] += outcome == "quarantined"
         counts[4] = max(counts[4], entry.received)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from hashlib import blake2b
+from itertools import chain
 from typing import Any, NamedTuple
 
 from receiver import numbers
@@ -25,9 +26,9 @@ CALLBACKS = f"INSERT INTO callbacks ({CALLBACK_COLUMNS}) VALUES "
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 # A key that is led by its own time lands in the newest leaves of the index; a time this far away is none.
-TIMED_KEY_WINDOW = timedelta(days=14)
+TIMED_KEY_WINDOW = 14 * 86_400  # seconds
 # Providers repeat for a week at most: nearer than this a repeat cannot have come from beyond the window.
-SETTLED_KEY_WINDOW = timedelta(days=7)
+SETTLED_KEY_WINDOW = 7 * 86_400
 UNTIMED = b"\xff"
 NUMBER_TAIL = 8  # digits of a number that are in its term: 0612345678 and +31612345678 share it
 
@@ -35,6 +36,9 @@ NUMBER_TAIL = 8  # digits of a number that are in its term: 0612345678 and +3161
 def to_micros(moment: datetime) -> int:
     """Microseconds since 1970."""
     return (moment - EPOCH) // _MICROSECOND
+
+
+_micros_of = lru_cache(maxsize=1024)(to_micros)  # of providers' times, which come in crowds
 
 
 def from_micros(count: int) -> datetime:
@@ -47,10 +51,12 @@ def maybe(count: int | None) -> datetime | None:
     return None if count is None else from_micros(count)
 
 
-def new_id(now: datetime) -> str:
-    """A UUIDv7 (RFC 9562 5.7). It names an event and guards nothing, so ordinary randomness will do."""
-    high = (to_micros(now) // 1000 << 16 | 0x7000 | random.getrandbits(12)) & (1 << 64) - 1
-    text = f"{high << 64 | 1 << 63 | random.getrandbits(62):032x}"
+def new_id(received: int) -> str:
+    """A UUIDv7 (RFC 9562 5.7) for a time in microseconds. It names an event and guards nothing, so ordinary randomness
+    will do."""
+    chance = random.getrandbits(74)
+    high = (received // 1000 << 16 | 0x7000 | chance >> 62) & (1 << 64) - 1
+    text = f"{high << 64 | 1 << 63 | chance & (1 << 62) - 1:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
@@ -72,19 +78,30 @@ class Key(NamedTuple):
     other: bytes | None = None
 
 
-def key_of(source: str, identity: Identity, now: datetime) -> Key | None:
-    """The unique key of an event with a certain identity: led by the provider's time where that is near."""
+def key_of(source: str, identity: Identity, received: int) -> Key | None:
+    """The unique key of an event with a certain identity: led by the provider's time where that is near.
+
+    `received` in microseconds since 1970.
+    """
     if not identity.certain or not identity.values:
         return None
     at = identity.at
     if at is None:
         return Key(UNTIMED + _digest(source, identity, 15))
-    away = abs(at - now)
+    seconds, lead = _lead(at)
+    timed = lead + _digest(source, identity, 11)
+    away = abs(seconds - received // 1_000_000)
     if away < SETTLED_KEY_WINDOW:
-        return Key(int(at.timestamp()).to_bytes(5, "big") + _digest(source, identity, 11))
-    timed = max(int(at.timestamp()), 0).to_bytes(5, "big") + _digest(source, identity, 11)
+        return Key(timed)
     untimed = UNTIMED + _digest(source, identity, 15)
     return Key(timed, untimed) if away <= TIMED_KEY_WINDOW else Key(untimed, timed)
+
+
+@lru_cache(maxsize=1024)  # reports come in crowds
+def _lead(at: datetime) -> tuple[int, bytes]:
+    """The seconds since 1970 of a provider's time, and how a key begins with them."""
+    seconds = max(int(at.timestamp()), 0)
+    return seconds, seconds.to_bytes(5, "big")
 
 
 def digest_of(source: str, identity: Identity) -> bytes | None:
@@ -105,7 +122,7 @@ def insert(db: sqlite3.Connection, head: str, rows: Sequence[tuple[Any, ...]]) -
         while most > len(rows) - at:
             most //= 2
         some = rows[at : at + most]
-        db.execute(_many(head, len(some), len(some[0])), [value for row in some for value in row])
+        db.execute(_many(head, len(some), len(some[0])), list(chain.from_iterable(some)))
         at += most
 
 
@@ -117,7 +134,7 @@ def _many(head: str, rows: int, columns: int) -> str:
 
 def event_row(position: int, key: bytes | None, callback: int | None, event: Event, received: int) -> tuple[Any, ...]:
     """The columns of EVENTS; `received` is the event's `received_at` in microseconds since 1970."""
-    status, rank = (event.status.value, event.rank) if isinstance(event, DeliveryReport) else (None, None)
+    status, rank = (event.status._value_, event.rank) if isinstance(event, DeliveryReport) else (None, None)
     return (
         position,
         key,
@@ -126,7 +143,7 @@ def event_row(position: int, key: bytes | None, callback: int | None, event: Eve
         event.kind,
         event.source,
         received,
-        event.occurred_at and to_micros(event.occurred_at),
+        event.occurred_at and _micros_of(event.occurred_at),
         event.message_id,
         event.reference,
         event.originator and numbers.digits(event.originator),
