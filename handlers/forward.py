@@ -6,18 +6,20 @@ import os
 import re
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 from standardwebhooks import Webhook
+from yarl import URL
 
 from receiver import Attempt, BaseHandler, Event, Pause, Retry, Secret, Unavailable, __version__
 
@@ -32,6 +34,7 @@ EXCERPT = 200
 LONGEST_AFTER = 24 * 60 * 60
 IDLE = 1.5
 """Seconds a connection is kept: less than the 2 s after which the most impatient common server (gunicorn) hangs up."""
+NO_TIMEOUT = aiohttp.ClientTimeout(total=None)  # whoever calls us has the time-out
 CONTENT_TYPES = {"cloudevents": "application/cloudevents+json", "json": "application/json"}
 SECRET_BYTES = 24  # Standard Webhooks 1.0, "Signature scheme": between 24 and 64 bytes
 
@@ -157,43 +160,34 @@ class Forward(BaseHandler):
         tls = ssl.create_default_context()
         if settings.ca:
             tls.load_verify_locations(settings.ca)
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                socket_factory=Guard(urlsplit(settings.url).hostname or "", settings.allow_private),
-                ssl=tls,
-                limit=settings.concurrency,
-                keepalive_timeout=IDLE,
-            ),
-            headers={
-                "user-agent": f"sms-receiver/{__version__}",
-                "content-type": CONTENT_TYPES[settings.format],
-                "accept-encoding": "identity",
-                **settings.headers,
-            },
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None),  # whoever calls us has the time-out; a second clock costs 9 µs
-            trust_env=False,
-            auto_decompress=False,
-            read_bufsize=ANSWER_LIMIT // 4,
+        connector = aiohttp.TCPConnector(
+            socket_factory=Guard(urlsplit(settings.url).hostname or "", settings.allow_private),
+            ssl=tls,
+            limit=settings.concurrency,
+            keepalive_timeout=IDLE,
         )
+        headers = {
+            "user-agent": f"sms-receiver/{__version__}",
+            "content-type": CONTENT_TYPES[settings.format],
+            "accept": "*/*",
+            "accept-encoding": "identity",
+        }
+        given = {name.lower(): str(value) for name, value in settings.headers.items()}
+        self._target = Target(URL(settings.url), connector, headers | given)
 
     async def close(self) -> None:
-        await self._session.close()
+        await self._target.close()
 
     async def handle(self, event: Event, attempt: Attempt) -> str:
         """Send the event; returns the status. Raises Unavailable, Retry or Pause."""
         body = event.to_json()
-        headers = self._headers(event, body, attempt)
         try:
-            async with self._session.post(
-                self.settings.url, data=body, headers=headers, allow_redirects=False
-            ) as answer:
-                said = await _read(answer)
-        except (aiohttp.ClientError, TimeoutError, OSError) as fault:
+            answer = await self._target.post(self._headers(event, body, attempt), body)
+        except (aiohttp.ClientError, HttpProcessingError, TimeoutError, OSError) as fault:
             raise self._unanswered(fault) from fault
         if 200 <= answer.status < 300:
             return str(answer.status)
-        raise _verdict(answer, said)
+        raise _verdict(answer)
 
     def _headers(self, event: Event, body: bytes, attempt: Attempt) -> dict[str, str]:
         """Signed at the moment of sending: targets refuse what is older than five minutes."""
@@ -202,7 +196,7 @@ class Forward(BaseHandler):
         headers = {"webhook-id": name, "webhook-timestamp": str(int(now.timestamp()))}
         if self._signers:
             text = body.decode()
-            headers["webhook-signature"] = " ".join(signer.sign(name, now, text) for signer in self._signers)
+            headers["webhook-signature"] = " ".join([signer.sign(name, now, text) for signer in self._signers])
         if attempt.replay:
             headers["receiver-replay"] = str(attempt.replay)
         return headers
@@ -220,10 +214,68 @@ class Forward(BaseHandler):
                 return Unavailable(f"no connection to {self._where}: {os.strerror(number).lower()}")
             case aiohttp.ClientConnectorError():
                 return Unavailable(f"no connection to {self._where}: {_plain(fault.os_error)}")
-            case aiohttp.ClientResponseError():
+            case HttpProcessingError():
                 return Retry(f"the answer is not HTTP: {_plain(fault.message)}")
             case _:
                 return Unavailable(f"the connection broke: {_plain(fault)}")
+
+
+class Answer(NamedTuple):
+    """What a target said."""
+
+    status: int
+    headers: Mapping[str, str]
+    said: bytes
+    """The beginning of it."""
+
+
+class Target:
+    """A URL and the connections to it: aiohttp's pool, TLS and parser, and of its own only what a request is.
+
+    The request that aiohttp would build anew for each event costs three times as much as sending it and hearing the
+    answer (52 of 68 µs).
+    """
+
+    def __init__(self, url: URL, connector: aiohttp.TCPConnector, headers: Mapping[str, str]) -> None:
+        """Sends these headers with each request. Has to be made where a loop runs."""
+        self._connector = connector
+        self._route = aiohttp.ClientRequest("POST", url, loop=asyncio.get_running_loop())
+        always = {"host": url.host_port_subcomponent or "", **headers}
+        self._head = f"POST {url.raw_path_qs} HTTP/1.1\r\n{_lines(always)}"
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._connector.close()
+
+    async def post(self, headers: Mapping[str, str], body: bytes) -> Answer:
+        """Send a request and read its answer. Raises ClientError, HttpProcessingError, OSError."""
+        head = f"{self._head}{_lines(headers)}content-length: {len(body)}\r\n\r\n"
+        connection = await self._connector.connect(self._route, [], NO_TIMEOUT)
+        try:
+            answer = await _exchange(connection, head.encode() + body)
+            if connection.transport and connection.transport.get_write_buffer_size():
+                connection.close()  # it was answered before it was read
+        except BaseException:
+            connection.close()
+            raise
+        connection.release()  # closes it where more of the answer may come
+        return answer
+
+
+async def _exchange(connection: aiohttp.connector.Connection, request: bytes) -> Answer:
+    protocol, transport = connection.protocol, connection.transport
+    if protocol is None or transport is None or transport.is_closing():
+        raise aiohttp.ServerDisconnectedError
+    protocol.set_response_params(read_until_eof=True, auto_decompress=False, read_bufsize=ANSWER_LIMIT // 4)
+    transport.write(request)
+    message, content = await protocol.read()
+    while 100 <= message.code < 200 and message.code != 101:  # "processing", "early hints": the answer follows
+        message, content = await protocol.read()
+    return Answer(message.code, message.headers, await _read(content))
+
+
+def _lines(headers: Mapping[str, str]) -> str:
+    return "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
 
 
 class AddressRefused(OSError):
@@ -300,24 +352,24 @@ def _is_address(host: str) -> bool:
     return True
 
 
-async def _read(answer: aiohttp.ClientResponse) -> bytes:
-    """The beginning of an answer; of one that does not end in time or size, the connection is closed."""
+async def _read(content: aiohttp.StreamReader) -> bytes:
+    """The beginning of an answer; one that does not end in time or size is left where it is."""
     said = b""
     with suppress(aiohttp.ClientError, TimeoutError, OSError):
-        if answer.content.is_eof():  # it is all here: nothing to wait for
-            return answer.content.read_nowait(ANSWER_LIMIT)
+        if content.is_eof():  # it is all here: nothing to wait for
+            return content.read_nowait(ANSWER_LIMIT)
         async with asyncio.timeout(ANSWER_PATIENCE):
-            while len(said) < ANSWER_LIMIT and (more := await answer.content.read(ANSWER_LIMIT - len(said))):
+            while len(said) < ANSWER_LIMIT and (more := await content.read(ANSWER_LIMIT - len(said))):
                 said += more
     return said
 
 
-def _verdict(answer: aiohttp.ClientResponse, said: bytes) -> Retry | Unavailable | Pause:
+def _verdict(answer: Answer) -> Retry | Unavailable | Pause:
     if 300 <= answer.status < 400:
         return Retry(
             f"{answer.status}: redirects are not followed; it points to {_plain(answer.headers.get('location', ''))}"
         )
-    words = _plain(said.decode("utf-8", "replace"))
+    words = _plain(answer.said.decode("utf-8", "replace"))
     reason = f"{answer.status}: {words}" if words else str(answer.status)
     if answer.status == 410:
         return Pause(f"the target says it is gone ({reason})")

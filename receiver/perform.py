@@ -3,7 +3,7 @@
 import asyncio
 import errno
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Literal, NamedTuple
 
@@ -53,6 +53,72 @@ class Result(NamedTuple):
     """Seconds to wait at least."""
 
 
+class Call:
+    """A call that is under way, in the task it was made in. As a context manager: it has so long, then it is cancelled.
+
+    One timer does for all calls: they have the same time, so the oldest is over it first.
+    """
+
+    __slots__ = ("_calls", "_task", "due", "late")
+
+    def __init__(self, calls: "Calls") -> None:
+        self._calls, self.due, self.late = calls, 0.0, False
+
+    def __enter__(self) -> "Call":
+        self._task = asyncio.current_task()
+        self._calls.begin(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._calls.end(self)
+        if self.late and self._task:
+            self._task.uncancel()
+
+    def cancel(self) -> None:
+        """Its time is over."""
+        self.late = True
+        if self._task:
+            self._task.cancel()
+
+
+class Calls:
+    """The calls of one handler that are under way, the oldest first."""
+
+    def __init__(self, timeout: timedelta) -> None:
+        self.on_late: Callable[[Call], None] = _nothing
+        """Called with each call that was cancelled because its time was over."""
+        self._seconds = timeout.total_seconds()
+        self._running: dict[Call, None] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __contains__(self, call: Call) -> bool:
+        return call in self._running
+
+    def begin(self, call: Call) -> None:
+        """From now on its time runs."""
+        loop = asyncio.get_running_loop()
+        call.due = loop.time() + self._seconds
+        self._running[call] = None
+        if self._timer is None:
+            self._timer = loop.call_at(call.due, self._look)
+
+    def end(self, call: Call) -> None:
+        """It has come to its end."""
+        del self._running[call]
+
+    def _look(self) -> None:
+        """Cancel what is over its time; the timer goes on for the oldest that is not."""
+        self._timer, loop = None, asyncio.get_running_loop()
+        for call in list(self._running):
+            if call.late:
+                continue
+            if call.due > loop.time():
+                self._timer = loop.call_at(call.due, self._look)
+                return
+            call.cancel()
+            self.on_late(call)
+
+
 class Performer:
     """Calls one handler, with its time-out.
 
@@ -61,13 +127,14 @@ class Performer:
 
     def __init__(self, handler: Any, timeout: timedelta) -> None:
         self.batched = hasattr(handler, "handle_batch")
+        self.calls = Calls(timeout)
         self._handler, self._timeout = handler, timeout
 
     async def perform(self, events: Sequence[Event], attempt: Attempt) -> list[Result]:
         """One result for each event; only one event where the handler takes no batches. Raises MemoryError."""
-        limit = asyncio.timeout(self._timeout.total_seconds())
+        call = Call(self.calls)
         try:
-            async with limit:
+            with call:
                 given = await self._call(events, attempt)
         except Verdict as verdict:
             return [judged(verdict)] * len(events)
@@ -76,10 +143,9 @@ class Performer:
         except asyncio.CancelledError as fault:
             if _is_ours():
                 raise
-            return [judged(fault)] * len(events)
+            return [self._late() if call.late else judged(fault)] * len(events)
         except (Exception, SystemExit) as fault:
-            result = self._late() if limit.expired() else judged(fault)
-            return [result] * len(events)
+            return [self._late() if call.late else judged(fault)] * len(events)
         return _each(events, given)
 
     async def _call(self, events: Sequence[Event], attempt: Attempt) -> Any:
@@ -89,6 +155,10 @@ class Performer:
 
     def _late(self) -> Result:
         return Result("unavailable", f"no answer within {units.words(self._timeout)}")
+
+
+def _nothing(_: Call) -> None:
+    """Nobody wants to know."""
 
 
 def judged(fault: BaseException) -> Result:

@@ -101,6 +101,46 @@ async def test_a_call_that_takes_too_long_is_cancelled_and_it_was_the_target() -
     assert result == ("unavailable", "no answer within 20 ms", None)
 
 
+async def test_every_call_has_its_own_time_though_one_timer_looks_after_all() -> None:
+    performer = Performer(Scripted(lambda *_: asyncio.sleep(60)), timedelta(milliseconds=60))
+    loop = asyncio.get_running_loop()
+
+    async def later(delay: float) -> float:
+        await asyncio.sleep(delay)
+        began = loop.time()
+        (result,) = await performer.perform(_events(1), ATTEMPT)
+        assert result.verdict == "unavailable"
+        return loop.time() - began
+
+    times = await asyncio.gather(later(0), later(0.03), later(0.15))
+    assert all(0.05 < took < 0.5 for took in times)
+
+
+async def test_a_call_that_outlives_its_time_and_returns_is_done_and_leaves_no_cancellation_behind() -> None:
+    async def stubborn() -> str:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            return "anyway"
+        return "never"
+
+    assert await call(lambda *_: stubborn(), timeout=timedelta(milliseconds=20)) == ("done", "anyway", None)
+    task = asyncio.current_task()
+    assert task
+    assert task.cancelling() == 0
+
+
+async def test_an_error_after_the_time_is_over_is_the_time_out() -> None:
+    async def stubborn() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            raise KeyError("late")
+
+    result = await call(lambda *_: stubborn(), timeout=timedelta(milliseconds=20))
+    assert result == ("unavailable", "no answer within 20 ms", None)
+
+
 async def test_a_cancellation_from_outside_goes_through() -> None:
     begun = asyncio.Event()
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from receiver.errors import HandlerStuck, StartFault
 from receiver.events import Event
 from receiver.handler import Attempt, HandlerSettings
-from receiver.perform import Performer, Result, described
+from receiver.perform import Call, Performer, Result, described
 
 GRACE = timedelta(seconds=2)
 """How long a call may go on after its time-out cancelled it."""
@@ -57,9 +57,8 @@ class InProcess:
         self.on_end: Callable[[], None] = nobody
         self._handler = handler
         self._performer = Performer(handler, self.settings.timeout)
-        self._patience = (self.settings.timeout + grace).total_seconds()
-        self._due: dict[object, float] = {}
-        self._watch: asyncio.TimerHandle | None = None
+        self._performer.calls.on_late = self._late
+        self._grace = grace.total_seconds()
 
     @property
     def batched(self) -> bool:
@@ -77,25 +76,15 @@ class InProcess:
 
     async def perform(self, events: Sequence[Event], attempt: Attempt) -> list[Result]:
         """One result for each event. A call that ignores its time-out makes us `stuck`."""
-        call, loop = object(), asyncio.get_running_loop()
-        self._due[call] = loop.time() + self._patience
-        if self._watch is None:
-            self._watch = loop.call_later(self._patience, self._look)
-        try:
-            return await self._performer.perform(events, attempt)
-        finally:
-            del self._due[call]
+        return await self._performer.perform(events, attempt)
 
-    def _look(self) -> None:
-        """One timer for all calls: whether the oldest is over its time, and when to look again."""
-        self._watch, loop = None, asyncio.get_running_loop()
-        due = next(iter(self._due.values()), None)
-        if due is None:
-            return
-        if due <= loop.time():
+    def _late(self, call: Call) -> None:
+        """A call was cancelled: look after the grace whether it heeds that."""
+        asyncio.get_running_loop().call_later(self._grace, self._look, call)
+
+    def _look(self, call: Call) -> None:
+        if self.alive and call in self._performer.calls:
             self._give_up()
-        else:
-            self._watch = loop.call_at(due, self._look)
 
     def _give_up(self) -> None:
         self.stuck = HandlerStuck(f"{self._handler.name}: a call ignored its time-out; the shared process ends with it")
@@ -106,7 +95,5 @@ class InProcess:
         if not self.alive:
             return
         self.alive = False
-        if self._watch:
-            self._watch.cancel()
         with suppress(Exception, SystemExit):
             await asyncio.wait_for(self._handler.close(), LONGEST_CLOSE.total_seconds())

@@ -15,7 +15,7 @@ from receiver.dispatch.standing import HELD, OK, PAUSED, Stand
 from receiver.handler import HandlerSettings
 from receiver.logs import Seldom
 from receiver.perform import Result
-from receiver.store.base import MOST_INTERRUPTIONS, Dead, Dispatch, Settlement
+from receiver.store.base import MOST_INTERRUPTIONS, Dead, Dispatch, Done, Settlement
 
 HANDLER_HELD, HANDLER_BACK, HANDLER_PAUSED = "handler_held", "handler_answers_again", "handler_paused"
 ATTEMPT_FAILED, DISPATCH_DIED = "attempt_failed", "dispatch_died"
@@ -51,6 +51,12 @@ class Judge:
         probe: bool,
     ) -> None:
         """Settle a call's events one by one, and draw the conclusions for the handler."""
+        for result in results:
+            if result.verdict != "done":
+                break
+        else:
+            self._all_done(batch, results, began, took)
+            return
         held = self._stand.state == HELD
         given = Circumstances(now=self._engine.clock(), draw=self._engine.random(), held=held, probe=probe)
         for dispatch, result in zip(batch, results, strict=True):
@@ -58,11 +64,14 @@ class Judge:
             self._results.add(Settlement(dispatch, decided, began_at=began, took=took))
             if result.verdict != "done":
                 self._tell(dispatch, result, dead=isinstance(decided, Dead))
-        if all(result.verdict == "done" for result in results):
-            self.restarts.reset()
-            self._answered()
-        else:
-            self._conclude(batch, results, probe=probe)
+        self._conclude(batch, results, probe=probe)
+
+    def _all_done(self, batch: Sequence[Dispatch], results: Sequence[Result], began: datetime, took: timedelta) -> None:
+        """The usual case, without detours."""
+        for dispatch, result in zip(batch, results, strict=True):
+            self._results.add(Settlement(dispatch, Done(result.answer), began_at=began, took=took))
+        self.restarts.reset()
+        self._answered()
 
     def _conclude(self, batch: Sequence[Dispatch], results: Sequence[Result], *, probe: bool) -> None:
         said = {result.verdict: result.answer for result in reversed(results)}

@@ -1,5 +1,6 @@
 """Forward: what it sends to a real server, and what the answer means."""
 
+import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -92,6 +93,32 @@ async def test_further_headers_are_sent_along(opened: Any, dlr: DeliveryReport, 
     async with listening(NO_CONTENT) as target:
         await (await opened(Forward, url=target.url, headers={"authorization": "Bearer t0ken"})).handle(dlr, attempt)
     assert target.requests[0].headers["authorization"] == "Bearer t0ken"
+
+
+async def test_a_header_of_the_configuration_takes_the_place_of_ours(
+    opened: Any, dlr: DeliveryReport, attempt: Attempt
+) -> None:
+    seen: list[bytes] = []
+
+    async def hear(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(NO_CONTENT)
+        writer.close()
+
+    server = await asyncio.start_server(hear, "127.0.0.1", 0)
+    async with server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        await (await opened(Forward, url=url, headers={"User-Agent": "ours"})).handle(dlr, attempt)
+    assert [line for line in seen[0].lower().split(b"\r\n") if line.startswith(b"user-agent")] == [b"user-agent: ours"]
+
+
+async def test_the_path_and_the_query_of_the_url_are_sent_as_the_web_writes_them(
+    opened: Any, dlr: DeliveryReport, attempt: Attempt
+) -> None:
+    async with listening(NO_CONTENT) as target:
+        await (await opened(Forward, url=f"{target.url}/grün?a=b%20c#top")).handle(dlr, attempt)
+    assert target.requests[0].line == "POST /sms/gr%C3%BCn?a=b%20c HTTP/1.1"
+    assert target.requests[0].headers["host"] == f"127.0.0.1:{target.port}"
 
 
 async def test_connections_are_used_again(opened: Any, dlr: DeliveryReport, attempt: Attempt) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import ssl
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -55,6 +56,37 @@ async def test_an_endless_answer_is_judged_by_its_status_and_not_read(
     assert got == expected or type(got) is expected
     # 64 KiB are taken; what the kernel and the parser had in their buffers by then comes on top.
     assert written < 8 * 1024 * 1024
+
+
+async def test_hints_before_the_answer_are_passed_over(opened: Any, dlr: DeliveryReport, attempt: Attempt) -> None:
+    hints = b"HTTP/1.1 102 X\r\n\r\nHTTP/1.1 103 X\r\nlink: </a.css>\r\n\r\n"
+    async with listening(hints + answer(503, b"full"), hints + NO_CONTENT) as target:
+        handler = await opened(Forward, url=target.url)
+        assert (await verdict(handler, dlr, attempt)).reason == "503: full"
+        assert await verdict(handler, dlr, attempt) == "204"
+        assert target.connections == 1
+
+
+async def test_a_connection_that_was_answered_before_it_took_the_event_is_not_used_again(
+    opened: Any, dlr: DeliveryReport, attempt: Attempt
+) -> None:
+    connections = 0
+
+    async def hasty(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer(413))
+        await done.wait()
+        writer.transport.abort()
+
+    done, large = asyncio.Event(), replace(dlr, raw={"ID": "x" * 32 * 1024 * 1024})
+    async with await asyncio.start_server(hasty, "127.0.0.1", 0) as server:
+        handler = await opened(Forward, url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+        for _ in range(2):
+            assert (await verdict(handler, large, attempt)).reason == "413"
+        done.set()
+    assert connections == 2
 
 
 async def test_an_answer_whose_status_is_known_is_not_waited_for(
