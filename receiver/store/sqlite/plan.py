@@ -156,6 +156,6 @@ class Planner:
             counts[3] += stored
             return
         counts[0] += stored
-        counts[1] += len(outcomes) - stored if entry.events else 0
+        counts[1] += outcomes.count("duplicate")
         counts[2] += outcome == "quarantined"
         counts[4] = max(counts[4], entry.received)
