@@ -8,12 +8,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from factories import NOW, PHONE, after, report
+from factories import NOW, PHONE, after, report, reports
 
 from receiver.errors import StoreMissing, StoreTaken, StoreUnavailable
 from receiver.events import DeliveryReport, Status
 from receiver.store.base import Store
-from receiver.store.sqlite import SqliteStore, looking
+from receiver.store.sqlite import SqliteStore, claiming, looking, settling
 
 from .conftest import House, retry
 from .contract import *  # noqa: F403 - every law there is a test here
@@ -178,3 +178,18 @@ async def test_of_many_that_wait_the_counters_tell_how_many(
     told = await house.counters()
     assert (told.received, told.done, told.pending, told.running) == (4, 1, 3, 0)
     assert told.oldest_pending_at == after(1)
+
+
+async def test_of_very_many_each_has_its_turn_as_a_probe(house: SqliteHouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (claiming, settling):
+        monkeypatch.setattr(module, "MOST_PROBED", 2)
+    await house.enrol("crm")
+    ids = await house.stored(*reports(4))
+    for one in await house.claim():
+        await house.settle(one, retry(0, target=True))
+    probed = []
+    for seconds in range(1, 9):
+        (one,) = await house.probe(now=after(seconds))
+        probed.append(one.event.id)
+        await house.settle(one, retry(seconds, target=True, charged=False, probe=True), now=after(seconds))
+    assert probed == ids * 2

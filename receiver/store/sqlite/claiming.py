@@ -12,6 +12,7 @@ from receiver.store.views import StoredEvent
 
 MOST_CLAIMED = 1000  # new events in one claim, and
 MOST_SEEN = 2000  # events that are looked at for it
+MOST_PROBED = 1000  # exceptions that take turns as probes: those that are due first
 
 UNSETTLED = "('again', 'interrupted', 'running', 'alone')"
 EXCEPTION = "position, replay, attempts, interruptions, first_at"
@@ -22,7 +23,10 @@ IN_ORDER = (
     f" AND p.state IN {UNSETTLED} AND (p.position, p.replay) < (e.position, e.replay))"
 )
 IN_LOG_ORDER = " ORDER BY due_at, position, replay LIMIT ?"
-IN_TURN = " ORDER BY probes, position, replay LIMIT 1"
+IN_TURN = (
+    f"SELECT probes, {EXCEPTION}, due_at FROM exceptions INDEXED BY exceptions_due"
+    " WHERE handler = ? AND state = 'again' AND due_at >= ? ORDER BY due_at, position, replay LIMIT ?"
+)
 # INDEXED BY: to spare itself the sorting of a few, SQLite would walk through all exceptions of the handler.
 INTERRUPTED = (
     f"SELECT {EXCEPTION} FROM exceptions INDEXED BY exceptions_due"
@@ -63,18 +67,20 @@ def claim(at: Connections, asked: Asked, *, limit: int, now: datetime, horizon: 
 
 def probe_claim(at: Connections, asked: Asked, now: datetime, horizon: timedelta) -> list[Dispatch]:
     """The oldest due dispatch with the fewest probes; after each round of them a new event has its turn."""
-    handler, due, beyond = asked.handler, rows.to_micros(now), rows.to_micros(now + horizon)
-    again = f"{AGAIN} AND (due_at <= ? OR due_at > ?)"
-    found = at.dispatch.execute(f"{again} AND probes = 0{IN_TURN}", (handler, due, beyond)).fetchall()
-    if not found:
-        fewest, most = at.dispatch.execute(
-            "SELECT min(probes), max(probes) FROM exceptions WHERE handler = ? AND state = 'again'", (handler,)
-        ).fetchone()
-        new = _claim_new(at, asked, 1) if fewest == most else []
+    due, beyond = rows.to_micros(now), rows.to_micros(now + horizon)
+    waiting = {*_in_turn(at, asked, from_on=0), *_in_turn(at, asked, from_on=beyond + 1)}
+    ready = sorted(row for row in waiting if row[-1] <= due or row[-1] > beyond)
+    found, rounds = ready[:1], {row[0] for row in waiting}
+    if not (found and found[0][0] == 0) and len(rounds) <= 1:
+        new = _claim_new(at, asked, 1)
         if new:
             return new
-        found = at.dispatch.execute(again + IN_TURN, (handler, due, beyond)).fetchall()
-    return _take(at, asked, found)
+    return _take(at, asked, [row[1:-1] for row in found])
+
+
+def _in_turn(at: Connections, asked: Asked, *, from_on: int) -> list[tuple[int, ...]]:
+    """(probes, …, due_at) of what is due first from a time on. One that was probed is due again behind all others."""
+    return at.dispatch.execute(IN_TURN, (asked.handler, from_on, MOST_PROBED)).fetchall()
 
 
 def _due(at: Connections, asked: Asked, now: datetime, horizon: timedelta, limit: int) -> list[tuple[int, ...]]:

@@ -30,6 +30,12 @@ LOG = (
     "INSERT INTO attempts (handler, position, replay, began_at, number, took, verdict, answer)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
+# A range of the index for each: asked with OR, SQLite would walk through all exceptions of the handler.
+READY = (
+    "SELECT count(*) FROM (SELECT 1 FROM exceptions WHERE handler = ?1 AND state = 'interrupted'"
+    " UNION ALL SELECT 1 FROM exceptions WHERE handler = ?1 AND state = 'again' AND due_at <= ?2"
+    " UNION ALL SELECT 1 FROM exceptions WHERE handler = ?1 AND state = 'again' AND due_at > ?3 LIMIT ?4)"
+)
 RELEASE = (
     "UPDATE exceptions SET due_at = CASE WHEN target THEN 0 ELSE due_at END, attempts = attempts + (probes > 0),"
     " target = 0, probes = 0 WHERE handler = ? AND state = 'again' AND (target OR probes > 0)"
@@ -114,11 +120,7 @@ def waiting(at: Connections, handler: str, now: datetime, horizon: timedelta) ->
     if lane is None:
         return Waiting(0, None)
     due, beyond = rows.to_micros(now), rows.to_micros(now + horizon)
-    ready = at.dispatch.execute(
-        "SELECT count(*) FROM (SELECT 1 FROM exceptions WHERE handler = ?1 AND"
-        " (state = 'interrupted' OR state = 'again' AND (due_at <= ?2 OR due_at > ?3)) LIMIT ?4)",
-        (handler, due, beyond, MOST_COUNTED),
-    ).fetchone()[0]
+    ready = at.dispatch.execute(READY, (handler, due, beyond, MOST_COUNTED)).fetchone()[0]
     later = at.dispatch.execute(
         "SELECT min(due_at) FROM exceptions WHERE handler = ? AND state = 'again' AND due_at > ? AND due_at <= ?",
         (handler, due, beyond),

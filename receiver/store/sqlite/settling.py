@@ -18,6 +18,7 @@ from receiver.store.base import (
     Settlement,
 )
 from receiver.store.sqlite import rows
+from receiver.store.sqlite.claiming import MOST_PROBED
 from receiver.store.sqlite.desk import Connections
 from receiver.store.sqlite.lanes import LOG, Place, add, insert, is_set, set_bit
 from receiver.store.views import StoredEvent
@@ -31,7 +32,11 @@ DELETE = (
     "DELETE FROM exceptions WHERE handler = ? AND position = ? AND replay = ? AND owner = ?"
     " AND state IN ('running', 'alone')"
 )
-PROBES = "SELECT coalesce(max(probes), 0) FROM exceptions WHERE handler = ? AND state IN ('again', 'running')"
+PROBES = (
+    "SELECT coalesce(max(probes), 0) FROM (SELECT * FROM (SELECT probes FROM exceptions INDEXED BY exceptions_due"
+    " WHERE handler = ?1 AND state = 'again' ORDER BY due_at, position, replay LIMIT ?2)"
+    " UNION ALL SELECT probes FROM exceptions INDEXED BY exceptions_due WHERE handler = ?1 AND state = 'running')"
+)
 
 
 def settle(at: Connections, settlements: Sequence[Settlement], now: datetime) -> list[bool]:
@@ -170,7 +175,7 @@ def _change(at: Connections, settlement: Settlement, place: Place, now: datetime
             return Change(
                 "again",
                 attempts=int(outcome.charged),
-                probes=_round(at, handler) if outcome.probe else 0,
+                probes=next_round(at, handler) if outcome.probe else 0,
                 target=outcome.target,
                 due_at=rows.to_micros(outcome.at),
                 first_at=first_at,
@@ -178,9 +183,9 @@ def _change(at: Connections, settlement: Settlement, place: Place, now: datetime
             )
 
 
-def _round(at: Connections, handler: str) -> int:
+def next_round(at: Connections, handler: str) -> int:
     """The number of a new event's first probe: with it the round begins that those tried before have still to make."""
-    return int(at.dispatch.execute(PROBES, (handler,)).fetchone()[0]) + 1
+    return int(at.dispatch.execute(PROBES, (handler, MOST_PROBED)).fetchone()[0]) + 1
 
 
 def _log(at: Connections, settlement: Settlement, place: Place) -> None:
