@@ -13,7 +13,7 @@ from factories import NOW, PHONE, after, report, reports
 from receiver.errors import StoreMissing, StoreTaken, StoreUnavailable
 from receiver.events import DeliveryReport, Status
 from receiver.store.base import Store
-from receiver.store.sqlite import SqliteStore, claiming, looking, settling
+from receiver.store.sqlite import SqliteStore, looking
 
 from .conftest import House, retry
 from .contract import *  # noqa: F403 - every law there is a test here
@@ -181,8 +181,8 @@ async def test_of_many_that_wait_the_counters_tell_how_many(
 
 
 async def test_of_very_many_each_has_its_turn_as_a_probe(house: SqliteHouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (claiming, settling):
-        monkeypatch.setattr(module, "MOST_PROBED", 2)
+    for module in ("claiming", "settling"):
+        monkeypatch.setattr(f"receiver.store.sqlite.{module}.MOST_PROBED", 2)
     await house.enrol("crm")
     ids = await house.stored(*reports(4))
     for one in await house.claim():
