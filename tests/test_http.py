@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import textwrap
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -245,6 +245,30 @@ async def test_requests_may_be_sent_before_the_answers(site: Site) -> None:
     async with site.client() as client:
         client.write(request("GET", REPORT) + request("POST", MO, MESSAGE, **FORM) + request("GET", REPORT))
         assert [(await client.answer()).outcome for _ in range(3)] == ["stored", "stored", "duplicate"]
+
+
+async def test_answers_of_every_kind_keep_the_order_of_their_requests(site: Site) -> None:
+    async with site.client() as client:
+        client.write(request("GET", REPORT) + request("HEAD", REPORT) + request("GET", REPORT))
+        assert (await client.answer()).outcome == "stored"
+        assert (await client.answer(to_head=True)).outcome == "ignored"
+        assert (await client.answer()).outcome == "duplicate"
+
+
+@pytest.mark.parametrize(
+    "header", [(b"content-length", b"3"), (b"x-name", b"a\nb"), (b"x-name", b"a\r\nset-cookie: x")], ids=repr
+)
+async def test_an_answer_that_is_none_is_not_sent(
+    site: Site, monkeypatch: pytest.MonkeyPatch, header: tuple[bytes, bytes]
+) -> None:
+    async def wrong(_scope: object, _receive: object, send: Callable[[dict[str, object]], Awaitable[None]]) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2"), header]})
+        await send({"type": "http.response.body", "body": b"OK"})
+
+    monkeypatch.setattr(site.app, "intake", wrong)
+    async with site.client() as client:
+        client.write(request("GET", REPORT))
+        assert b"OK" not in await client.reader.read()
 
 
 @pytest.mark.parametrize("cut", [5, 40, 60, 90, 1000])
