@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from hashlib import sha256
+from hashlib import blake2b
 from hmac import compare_digest
 from typing import Any, Protocol
 
@@ -50,7 +50,7 @@ class Source:
     name: str
     provider: Provider
     digests: tuple[bytes, ...] = field(repr=False)
-    """SHA-256 of each live secret; none: the URL has no secret."""
+    """`digest` of each live secret; none: the URL has no secret."""
     allow_from: tuple[peer.Network, ...] = ()
     open: bool = False
     """Whether nothing at all authenticates callbacks: then none is taken that came through a proxy."""
@@ -74,7 +74,7 @@ class Source:
 
 def digest(secret: str) -> bytes:
     """What secrets are compared by."""
-    return sha256(secret.encode("utf-8", "surrogateescape")).digest()
+    return blake2b(secret.encode("utf-8", "surrogateescape")).digest()
 
 
 class _Refused(Exception):

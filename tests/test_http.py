@@ -262,7 +262,8 @@ async def test_an_answer_that_is_none_is_not_sent(
     site: Site, monkeypatch: pytest.MonkeyPatch, header: tuple[bytes, bytes]
 ) -> None:
     async def wrong(_scope: object, _receive: object, send: Callable[[dict[str, object]], Awaitable[None]]) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2"), header]})
+        headers = dict([(b"content-length", b"2"), header])
+        await send({"type": "http.response.start", "status": 200, "headers": list(headers.items())})
         await send({"type": "http.response.body", "body": b"OK"})
 
     monkeypatch.setattr(site.app, "intake", wrong)
