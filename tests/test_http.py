@@ -255,15 +255,13 @@ async def test_answers_of_every_kind_keep_the_order_of_their_requests(site: Site
         assert (await client.answer()).outcome == "duplicate"
 
 
-@pytest.mark.parametrize(
-    "header", [(b"content-length", b"3"), (b"x-name", b"a\nb"), (b"x-name", b"a\r\nset-cookie: x")], ids=repr
-)
-async def test_an_answer_that_is_none_is_not_sent(
-    site: Site, monkeypatch: pytest.MonkeyPatch, header: tuple[bytes, bytes]
+@pytest.mark.parametrize("value", [b"a\nb", b"a\r\nset-cookie: x"])
+async def test_a_header_that_would_be_two_is_not_sent(
+    site: Site, monkeypatch: pytest.MonkeyPatch, value: bytes
 ) -> None:
     async def wrong(_scope: object, _receive: object, send: Callable[[dict[str, object]], Awaitable[None]]) -> None:
-        headers = dict([(b"content-length", b"2"), header])
-        await send({"type": "http.response.start", "status": 200, "headers": list(headers.items())})
+        headers = [(b"content-length", b"2"), (b"x-name", value)]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": b"OK"})
 
     monkeypatch.setattr(site.app, "intake", wrong)
