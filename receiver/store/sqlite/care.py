@@ -89,7 +89,7 @@ class Caretaker:
         await asyncio.to_thread(pairs.sort)
         run = await self._desk.write(lambda at: lookup.begin(at, first, last))
         for some in lookup.slices(pairs):
-            await self._desk.write(partial(lookup.write, run=run, some=some))
+            await self._desk.write(partial(lookup.write, run=run, some=some), size=len(some))
         await self._desk.write(lambda at: lookup.finish(at, run))
         return True
 

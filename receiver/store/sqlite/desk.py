@@ -16,6 +16,7 @@ from receiver.store.sqlite import files
 LEAVE = 2.0  # seconds that what is begun gets when we stop; a disk that hangs for longer must not hold up the end
 TICK = 0.005  # seconds between two transactions while there is work: what comes meanwhile goes into one
 LONGEST = 0.005  # seconds after which a transaction takes no further job: small ones must not wait for large ones
+SMALL = 16  # events that a job is about; up to so many it goes before larger ones
 
 T = TypeVar("T")
 
@@ -51,6 +52,7 @@ Job = Callable[[Connections], T]
 class _Waiting(Generic[T]):
     job: Job[T]
     done: "asyncio.Future[T]"
+    size: int
 
 
 class Desk:
@@ -65,7 +67,7 @@ class Desk:
         self._jobs: list[_Waiting[Any]] = []
         self._kick = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._closed = self._gone = False
+        self._closed = self._gone = self._passed = False
 
     async def open(self) -> None:
         """Open both files, and take writing jobs where this desk writes."""
@@ -106,11 +108,11 @@ class Desk:
         """Run a job that does not write, as soon as the thread is free."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._guarded, job)
 
-    async def write(self, job: Job[T]) -> T:
-        """Run a job in the next transaction; returns after its commit."""
+    async def write(self, job: Job[T], *, size: int = 1) -> T:
+        """Run a job that is about so many events in one of the next transactions; returns after its commit."""
         if self._closed:
             raise StoreUnavailable("the receiver is stopping")
-        waiting: _Waiting[T] = _Waiting(job, asyncio.get_running_loop().create_future())
+        waiting: _Waiting[T] = _Waiting(job, asyncio.get_running_loop().create_future(), size)
         self._jobs.append(waiting)
         self._kick.set()
         return await waiting.done
@@ -119,11 +121,12 @@ class Desk:
         while self._jobs or not self._closed:
             await self._kick.wait()
             self._kick.clear()
-            jobs, self._jobs = self._jobs, []
-            if not jobs:
+            if not self._jobs:
                 continue
+            jobs = self._next()
             results = await asyncio.get_running_loop().run_in_executor(self._thread, self._turn, jobs)
-            self._jobs[:0] = jobs[len(results) :]
+            begun = {id(waiting) for waiting in jobs[: len(results)]}
+            self._jobs = [waiting for waiting in self._jobs if id(waiting) not in begun]
             for waiting, (result, fault) in zip(jobs, results, strict=False):
                 if waiting.done.done():
                     continue
@@ -133,7 +136,13 @@ class Desk:
                     waiting.done.set_result(result)
             if self._jobs:
                 self._kick.set()
-            await asyncio.sleep(TICK if len(results) == len(jobs) else 0)
+            await asyncio.sleep(0 if self._jobs else TICK)
+
+    def _next(self) -> list[_Waiting[Any]]:
+        """What is taken now: small jobs by themselves, but not twice in a row past others; else the oldest first."""
+        small = [waiting for waiting in self._jobs if waiting.size <= SMALL]
+        self._passed = bool(small) and len(small) < len(self._jobs) and not self._passed
+        return small if self._passed else self._jobs[:1] + sorted(self._jobs[1:], key=lambda waiting: waiting.size)
 
     def _turn(self, jobs: Sequence[_Waiting[Any]]) -> list[tuple[Any, BaseException | None]]:
         """The first jobs in one transaction; where one fails, each in one of its own, unless it is the store's."""

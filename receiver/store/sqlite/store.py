@@ -159,7 +159,9 @@ class SqliteStore:
         passes: Passes = everything,
     ) -> Sequence[Dispatch]:
         asked = claiming.Asked(handler, owner, ordered=ordered, passes=passes)
-        return await self._desk.write(lambda at: claiming.claim(at, asked, limit=limit, now=now, horizon=horizon))
+        return await self._desk.write(
+            lambda at: claiming.claim(at, asked, limit=limit, now=now, horizon=horizon), size=limit
+        )
 
     async def probe_claim(
         self,
@@ -175,7 +177,7 @@ class SqliteStore:
         return await self._desk.write(lambda at: claiming.probe_claim(at, asked, now, horizon))
 
     async def settle(self, settlements: Sequence[Settlement], *, now: datetime) -> Sequence[bool]:
-        return await self._desk.write(lambda at: settling.settle(at, settlements, now))
+        return await self._desk.write(lambda at: settling.settle(at, settlements, now), size=len(settlements))
 
     async def renew(self, owner: str, *, now: datetime, lease: timedelta) -> None:
         """Nothing to do: the lock on the file is the lease."""
