@@ -7,8 +7,11 @@ MASKED_HEAD, MASKED_TAIL = 3, 2
 
 def digits(number: str) -> str:
     """What numbers are compared by: without separators, `+` or `00`; a name is compared in lower case."""
-    if number.startswith("+") and number[1:].isdecimal() and number.isascii():
-        return number[1:]  # as events write it
+    if number.isascii():  # as events and most providers write it
+        if number.isdecimal():
+            return number.removeprefix("00") or number
+        if number.startswith("+") and number[1:].isdecimal():
+            return number[1:]
     bare = number.strip()
     compact = bare.translate(_SEPARATORS)
     plain = compact.removeprefix("+").removeprefix("00")

@@ -16,6 +16,11 @@ def test_a_name_compares_without_regard_to_case() -> None:
     assert numbers.digits(" Acme ") == "acme"
 
 
+@pytest.mark.parametrize("written", ["", "00", "+", "0"])
+def test_what_is_only_a_prefix_compares_as_it_is(written: str) -> None:
+    assert numbers.digits(written) == written
+
+
 @pytest.mark.parametrize(
     ("number", "explicit"),
     [

@@ -82,7 +82,7 @@ OUTSIDE = {
     "click": ["receiver.cli", "receiver.cli.*"],
     "httptools": ["receiver.http"],
     "jinja2": ["receiver.handlers.email"],
-    "msgspec": ["receiver.events"],
+    "msgspec": ["receiver.events", "receiver.providers.wire"],
     "prometheus_client": ["receiver.metrics", "receiver.admin.*"],
     "pydantic": ["*"],
     "pydantic_core": ["*"],

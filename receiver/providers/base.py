@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict
 from receiver.callback import Callback, Reply
 from receiver.events import Event
 
+OK = Reply()
+"""The answer of providers that want to hear nothing in particular."""
+
 
 class Endpoint(NamedTuple):
     """One URL of a provider: how it is called, what comes there, and where in the provider's portal it is entered."""

@@ -4,14 +4,13 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Literal
-from urllib.parse import unquote_to_bytes
 
 from receiver import numbers
 from receiver.callback import Callback, Reply
 from receiver.errors import Unreadable
 from receiver.events import DeliveryReport, Event, Identity, InboundMessage, Reason, Status, stamp
 from receiver.providers import receipt, wire
-from receiver.providers.base import Endpoint, ProviderSettings
+from receiver.providers.base import OK, Endpoint, ProviderSettings
 
 # `to[].status` of outbound messages in 3CX's envelope, which is Telnyx's: Telnyx docs, "Receiving webhooks".
 STATUSES_3CX = {
@@ -71,11 +70,14 @@ class BulkVS:
             raise Unreadable(_missing_from(fields))
         written = fields.exact("MESSAGE")
         # Identities and classification must not change with a setting, so they see the text as `auto` reads it.
-        canonical = decoded(written, "auto", []) if fields.json else written
-        if _is_flagged(fields) or receipt.is_receipt(canonical):
-            return [_report(fields, person, canonical)]
-        text = decoded(written, self.encoding, fields.notes) if fields.json else written
-        return [_message(fields, person, text, canonical)]
+        unsure: list[str] = []
+        canonical = decoded(written, "auto", unsure) if fields.json else written
+        told = receipt.whole(canonical) or (receipt.read(canonical) if _is_flagged(fields) else None)
+        if told:
+            return [_report(fields, person, told)]
+        if fields.json and (self.encoding != "auto" or unsure):
+            return [_message(fields, person, decoded(written, self.encoding, fields.notes), canonical)]
+        return [_message(fields, person, canonical, canonical)]
 
     def home(self, callback: Callback, event: Event) -> str:
         """There is one webhook."""
@@ -83,7 +85,7 @@ class BulkVS:
 
     def reply(self, callback: Callback) -> Reply:
         """`OK`, which the old API wants to read."""
-        return Reply()
+        return OK
 
 
 def decoded(text: str, encoding: str, notes: list[str]) -> str:
@@ -92,27 +94,31 @@ def decoded(text: str, encoding: str, notes: list[str]) -> str:
     `auto`: no encoder leaves white space or letters beyond ASCII, so a text with these is plain; of the others, one
     with a `+` or a `%XX` is taken for encoded.
     """
-    plain = encoding == "plain" or (encoding == "auto" and (not _UNSPACED.fullmatch(text) or not _CODED.search(text)))
-    if plain:
+    if encoding == "plain" or (encoding == "auto" and not _is_coded(text)):
         return text
-    return wire.text_of(unquote_to_bytes(text.replace("+", " ")), notes)
+    return wire.unquoted(text.replace("+", " "), notes, "utf-8")
 
 
-_UNSPACED = re.compile(r"[!-~]*")
-_CODED = re.compile(r"\+|%[0-9A-Fa-f]{2}")
+def _is_coded(text: str) -> bool:
+    if " " in text or not text.isascii() or not text.isprintable():
+        return False
+    return "+" in text or _ESCAPE.search(text) is not None
+
+
+_ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
 
 
 def _is_flagged(fields: wire.Fields) -> bool:
-    flag = fields.values.get("DELIVERYRECEIPT")
-    return flag is True or wire.scalar(flag).lower() in ("true", "1")
+    flag = fields.values.get("DELIVERYRECEIPT", False)
+    return flag if isinstance(flag, bool) else wire.scalar(flag).lower() in ("true", "1")
 
 
 def _message(fields: wire.Fields, person: str, text: str, canonical: str) -> InboundMessage:
     if receipt.looks_like_one(text):
         wire.note(fields.notes, "receipt_lookalike")
-    message, media = fields.text("REFID"), list(wire.flatten(fields.values.get("MEDIAURLS"), "url"))
+    message, media = fields.text("REFID"), wire.flatten(fields.values.get("MEDIAURLS"), "url")
     event = _inbound(fields, person, fields.values.get("TO"), text=text, media=media)
-    between = (numbers.digits(event.originator or ""), ",".join(numbers.digits(to) for to in event.recipients))
+    between = _between(event)
     event.message_id = message or None
     if message:
         event.identity = Identity(("mo", message, *between, canonical))
@@ -135,25 +141,31 @@ def _inbound(fields: wire.Fields, person: str, ours: Any, *, text: str, media: l
     )
 
 
-def _report(fields: wire.Fields, person: str, text: str) -> DeliveryReport:
+def _between(event: InboundMessage) -> tuple[str, str]:
+    """Who wrote to whom, for identities."""
+    return numbers.digits(event.originator or ""), ",".join([numbers.digits(to) for to in event.recipients])
+
+
+def _report(fields: wire.Fields, person: str, told: receipt.Receipt) -> DeliveryReport:
     """A report as a message: From is whom we wrote to, To[0] is our number, the text is an SMPP receipt."""
-    told = receipt.read(text)
-    message = fields.text("REFID") or told.id
+    reference = fields.text("REFID")
+    message = reference or told.id
     if not message:
         raise Unreadable("RefId is missing and the text holds no id: this delivery report names no message")
-    if told.status is None:
+    status, reason = told.verdict
+    if status is None:
         wire.note(fields.notes, "unknown_status")
     done = receipt.when(told.done)
     if done:
         wire.note(fields.notes, "assumed_utc")
     recipient, ours = number(person, fields.notes), _first(fields.values.get("TO"))
     return DeliveryReport(
-        message_id=fields.text("REFID") or None,
+        message_id=reference or None,
         smsc_id=told.id or None,
         originator=number(ours, fields.notes) if ours else None,
         recipient=recipient,
-        status=told.status or Status.UNKNOWN,
-        reason=told.reason,
+        status=status or Status.UNKNOWN,
+        reason=reason,
         status_raw=told.stat or None,
         error_code=told.err or None,
         submitted_at=receipt.when(told.submitted),
@@ -179,7 +191,7 @@ def _from_3cx(envelope: dict[str, Any], payload: dict[str, Any], fields: wire.Fi
         raise Unreadable(
             "data.payload.from.phone_number is missing; otherwise this looks like a message in 3CX's shape"
         )
-    media = list(wire.flatten(payload.get("media"), "url"))
+    media = wire.flatten(payload.get("media"), "url")
     event = _inbound(fields, person, payload.get("to"), text=wire.exact(payload.get("text")), media=media)
     message, when = _id_3cx(envelope, payload), _when_3cx(envelope, payload)
     event.message_id = wire.scalar(payload.get("id")) or message or None
@@ -187,8 +199,7 @@ def _from_3cx(envelope: dict[str, Any], payload: dict[str, Any], fields: wire.Fi
     if message:
         event.identity = Identity(("3cx", "mo", message))
     else:
-        between = (numbers.digits(event.originator or ""), ",".join(numbers.digits(to) for to in event.recipients))
-        known_by = ("3cx", "mo", *between, event.text, *media, stamp(when) or "")
+        known_by = ("3cx", "mo", *_between(event), event.text, *media, stamp(when) or "")
         event.identity = Identity(known_by, certain=when is not None, at=when)
     return [event]
 
@@ -231,7 +242,7 @@ def _when_3cx(envelope: dict[str, Any], payload: dict[str, Any]) -> datetime | N
 
 def _first(value: Any) -> str:
     """The first number of a value that may be one, an object with `phone_number`, or a list of these."""
-    return next(wire.flatten(value, "phone_number"), "")
+    return next(iter(wire.flatten(value, "phone_number")), "")
 
 
 def number(written: str, notes: list[str]) -> str:

@@ -7,28 +7,21 @@ from typing import NamedTuple
 
 from receiver.events import Reason, Status
 
-# SMPP 3.4 appendix B, table B-2; ENROUTE from 5.2.28; SCHEDULED from SMPP 5.0 4.7.15.
+# SMPP 3.4 appendix B, table B-2; ENROUTE from 5.2.28; SCHEDULED from SMPP 5.0 4.7.15. And why, where the state says it.
 STATES = {
-    "SCHEDULED": Status.SCHEDULED,
-    "ENROUTE": Status.SENT,
-    "DELIVRD": Status.DELIVERED,
-    "EXPIRED": Status.EXPIRED,
-    "DELETED": Status.CANCELLED,
-    "UNDELIV": Status.FAILED,
-    "ACCEPTD": Status.SENT,  # networks say it for "taken", not for "on the phone"
-    "UNKNOWN": Status.UNKNOWN,
-    "REJECTD": Status.REJECTED,
-}
-# Why, where the state alone says it.
-REASONS = {
-    Status.EXPIRED: Reason.EXPIRED,
-    Status.CANCELLED: Reason.UNKNOWN,
-    Status.FAILED: Reason.UNKNOWN,
-    Status.REJECTED: Reason.UNKNOWN,
+    "SCHEDULED": (Status.SCHEDULED, None),
+    "ENROUTE": (Status.SENT, None),
+    "DELIVRD": (Status.DELIVERED, None),
+    "EXPIRED": (Status.EXPIRED, Reason.EXPIRED),
+    "DELETED": (Status.CANCELLED, Reason.UNKNOWN),
+    "UNDELIV": (Status.FAILED, Reason.UNKNOWN),
+    "ACCEPTD": (Status.SENT, None),  # networks say it for "taken", not for "on the phone"
+    "UNKNOWN": (Status.UNKNOWN, None),
+    "REJECTD": (Status.REJECTED, Reason.UNKNOWN),
 }
 
 _WHOLE = re.compile(
-    r"\s*id:\S+\s+sub:\S+\s+dlvrd:\S+\s+submit date:\d{10,14}\s+done date:\d{10,14}\s+stat:\w+\s+err:\S*"
+    r"\s*id:(\S+)\s+sub:\S+\s+dlvrd:\S+\s+submit date:(\d{10,14})\s+done date:(\d{10,14})\s+stat:(\w+)\s+err:(\S*)"
     r"(?:\s+text:.*)?\s*",
     re.IGNORECASE | re.DOTALL,
 )
@@ -39,25 +32,23 @@ class Receipt(NamedTuple):
     """What a receipt says; "" and None for what is not in it."""
 
     id: str = ""
-    stat: str = ""
-    err: str = ""
     submitted: str = ""
     done: str = ""
+    stat: str = ""
+    err: str = ""
 
     @property
-    def status(self) -> Status | None:
-        """None where the state is none of SMPP's, or missing."""
-        return STATES.get(self.stat.upper())
-
-    @property
-    def reason(self) -> Reason | None:
-        """Only of failures."""
-        return REASONS.get(self.status) if self.status else None
+    def verdict(self) -> tuple[Status | None, Reason | None]:
+        """What the state means, and why, which only failures have; no status where it is none of SMPP's, or missing."""
+        return STATES.get(self.stat.upper(), (None, None))
 
 
-def is_receipt(text: str) -> bool:
-    """Whether a text is a receipt as a whole. Never less strict: people do write "id:" and "stat:"."""
-    return _WHOLE.fullmatch(text) is not None
+def whole(text: str) -> Receipt | None:
+    """A text that is a receipt as a whole, else None. Never less strict: people do write "id:" and "stat:"."""
+    match = _WHOLE.fullmatch(text)
+    if match is None:
+        return None
+    return Receipt(*match.groups()) if text.isascii() else read(text)
 
 
 def looks_like_one(text: str) -> bool:
@@ -75,10 +66,10 @@ def read(text: str) -> Receipt:
         found.setdefault(name.lower(), value)
     return Receipt(
         found.get("id", ""),
-        found.get("stat", ""),
-        found.get("err", ""),
         found.get("submit date", ""),
         found.get("done date", ""),
+        found.get("stat", ""),
+        found.get("err", ""),
     )
 
 

@@ -11,7 +11,7 @@ from receiver.callback import Callback, Reply
 from receiver.errors import Unreadable
 from receiver.events import DeliveryReport, Event, Identity, InboundMessage, Reason, Status
 from receiver.providers import wire
-from receiver.providers.base import Endpoint, ProviderSettings
+from receiver.providers.base import OK, Endpoint, ProviderSettings
 
 # Spryng docs 7.1; the words are those of the old simple API.
 STATUSES = {
@@ -29,8 +29,9 @@ FAILURES = {
     "32": (Status.REJECTED, Reason.SENDER_NOT_REGISTERED),  # in the recipient's country
 }
 INBOUND = frozenset({"MSISDN", "SHORTCODE", "KEYWORD", "PARM"})
+IN_MESSAGES = ("MSISDN", "SHORTCODE", "TIMESTAMP", "OPERATOR", "COUNTRY")
 # Names that only reports of today have; the old ones have nothing but REFERENCE and STATUS.
-NAMES = ("ID", "RECIPIENT", "STATUS", "REASONCODE", "OPERATOR", "ADDED", "RESULTDATE", "OPERATOR_STATUS_AT")
+IN_REPORTS = ("ID", "RECIPIENT", "STATUS", "REASONCODE", "OPERATOR", "ADDED", "RESULTDATE", "OPERATOR_STATUS_AT")
 REPORT = frozenset({"ID", "RECIPIENT", "REASONCODE", "ADDED", "RESULTDATE", "OPERATOR_STATUS_AT"})
 
 
@@ -85,10 +86,10 @@ class Spryng:
 
     def reply(self, callback: Callback) -> Reply:
         """Any 200 will do."""
-        return Reply()
+        return OK
 
     def _report(self, fields: wire.Fields) -> DeliveryReport:
-        message, recipient, written, code, operator, added, sent, operator_at = fields.texts(*NAMES)
+        message, recipient, written, code, operator, added, sent, operator_at = fields.texts(*IN_REPORTS)
         if not (message and recipient and written):
             raise Unreadable(_missing("a delivery report", ID=message, RECIPIENT=recipient, STATUS=written))
         status, reason = _judge(written, code, fields.notes)
@@ -115,13 +116,11 @@ class Spryng:
         )
 
     def _message(self, fields: wire.Fields) -> InboundMessage:
-        text = fields.text
-        sender, shortcode = text("MSISDN"), text("SHORTCODE")
+        sender, shortcode, timestamp, operator, country = fields.texts(*IN_MESSAGES)
         keyword, rest = fields.exact("KEYWORD"), fields.exact("PARM")
         if not sender:
             raise Unreadable(_missing("an inbound message", MSISDN=sender))
         recipient = number(shortcode) if shortcode else None
-        timestamp = text("TIMESTAMP")
         received = wire.times(timestamp, self.zone)
         return InboundMessage(
             originator=number(sender),
@@ -130,15 +129,15 @@ class Spryng:
             text=f"{keyword} {rest}".strip(),
             keyword=keyword.strip() or None,
             reference=fields.exact("REFERENCE") or None,
-            mccmnc=text("OPERATOR") or None,
-            country=text("COUNTRY").upper() or None,
+            mccmnc=operator or None,
+            country=country.upper() or None,
             occurred_at=received.moment,
             notes=fields.notes,
             raw=fields.raw,
             identity=Identity(
                 ("mo", numbers.digits(sender), numbers.digits(shortcode), keyword, rest, timestamp),
-                certain=received.as_utc is not None,
-                at=received.as_utc,
+                received.as_utc is not None,
+                received.as_utc,
             ),
         )
 

@@ -12,8 +12,8 @@ WHOLE = "id:0000000012345678 sub:001 dlvrd:001 submit date:1601010100 done date:
 
 def test_a_receipt_says_everything() -> None:
     text = WHOLE.format("DELIVRD")
-    assert receipt.is_receipt(text)
-    assert receipt.read(text) == ("0000000012345678", "DELIVRD", "000", "1601010100", "1601010101")
+    assert receipt.whole(text)
+    assert receipt.read(text) == ("0000000012345678", "1601010100", "1601010101", "DELIVRD", "000")
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_a_receipt_says_everything() -> None:
 )
 def test_a_state_is_a_status(state: str, status: Status | None, reason: Reason | None) -> None:
     told = receipt.read(WHOLE.format(state))
-    assert (told.status, told.reason) == (status, reason)
+    assert told.verdict == (status, reason)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_a_state_is_a_status(state: str, status: Status | None, reason: Reason |
     ids=["no text", "capital Text", "seconds and white space"],
 )
 def test_a_receipt_may_lack_its_text(text: str) -> None:
-    assert receipt.is_receipt(text)
+    assert receipt.whole(text)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_a_receipt_may_lack_its_text(text: str) -> None:
     ],
 )
 def test_what_lacks_a_part_is_no_receipt(text: str) -> None:
-    assert not receipt.is_receipt(text)
+    assert not receipt.whole(text)
 
 
 def test_what_the_echoed_text_says_is_not_read() -> None:
