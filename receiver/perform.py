@@ -5,6 +5,7 @@ import errno
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 from receiver import units
@@ -65,8 +66,7 @@ class Call:
         self._calls, self.due, self.late = calls, 0.0, False
 
     def __enter__(self) -> "Call":
-        self._task = asyncio.current_task()
-        self._calls.begin(self)
+        self._task = self._calls.begin(self)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -94,13 +94,14 @@ class Calls:
     def __contains__(self, call: Call) -> bool:
         return call in self._running
 
-    def begin(self, call: Call) -> None:
-        """From now on its time runs."""
-        loop = asyncio.get_running_loop()
-        call.due = loop.time() + self._seconds
-        self._running[call] = None
+    def begin(self, call: Call) -> "asyncio.Task[Any] | None":
+        """From now on its time runs. The task that it is made in."""
         if self._timer is None:
-            self._timer = loop.call_at(call.due, self._look)
+            self._loop = asyncio.get_running_loop()
+            self._timer = self._loop.call_later(self._seconds, self._look)
+        call.due = self._loop.time() + self._seconds
+        self._running[call] = None
+        return asyncio.current_task(self._loop)
 
     def end(self, call: Call) -> None:
         """It has come to its end."""
@@ -108,12 +109,12 @@ class Calls:
 
     def _look(self) -> None:
         """Cancel what is over its time; the timer goes on for the oldest that is not."""
-        self._timer, loop = None, asyncio.get_running_loop()
+        self._timer = None
         for call in list(self._running):
             if call.late:
                 continue
-            if call.due > loop.time():
-                self._timer = loop.call_at(call.due, self._look)
+            if call.due > self._loop.time():
+                self._timer = self._loop.call_at(call.due, self._look)
                 return
             call.cancel()
             self.on_late(call)
@@ -187,14 +188,21 @@ def shortened(text: object) -> str:
 
 def _each(events: Sequence[Event], given: Any) -> list[Result]:
     """What a call returned, event by event: `{event.id: verdict}` settles one by one."""
+    if isinstance(given, str) or given is None:
+        return [_done(given or "")] * len(events)
     if isinstance(given, Mapping):
         return [_returned(given.get(event.id)) for event in events]
-    return [Result("done", shortened(given) if isinstance(given, str) else "")] * len(events)
+    return [_done("")] * len(events)
+
+
+@lru_cache(maxsize=64)  # most answers are a status
+def _done(said: str) -> Result:
+    return Result("done", shortened(said))
 
 
 def _returned(value: Any) -> Result:
     if value is None or isinstance(value, str):
-        return Result("done", shortened(value or ""))
+        return _done(value or "")
     if isinstance(value, type) and issubclass(value, Verdict):
         value = value()
     if isinstance(value, BaseException):

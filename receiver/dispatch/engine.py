@@ -1,6 +1,6 @@
 """What every lane is given: the store, whose claims it makes, time and chance, and how long to wait for what."""
 
-import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -30,6 +30,5 @@ class Engine:
     """What running calls are given at a stop."""
 
 
-def monotonic() -> float:
-    """Seconds of a clock that nobody sets."""
-    return asyncio.get_running_loop().time()
+monotonic = time.monotonic
+"""Seconds of a clock that nobody sets."""

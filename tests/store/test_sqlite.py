@@ -8,12 +8,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from engine_kit import until
 from factories import NOW, PHONE, after, report, reports
 
 from receiver.errors import StoreMissing, StoreTaken, StoreUnavailable
 from receiver.events import DeliveryReport, Status
 from receiver.store.base import Store
-from receiver.store.sqlite import SqliteStore, looking
+from receiver.store.sqlite import SqliteStore, care, looking, lookup
 
 from .conftest import House, retry
 from .contract import *  # noqa: F403 - every law there is a test here
@@ -193,3 +194,22 @@ async def test_of_very_many_each_has_its_turn_as_a_probe(house: SqliteHouse, mon
         probed.append(one.event.id)
         await house.settle(one, retry(seconds, target=True, charged=False, probe=True), now=after(seconds))
     assert probed == ids * 2
+
+
+async def test_what_is_in_a_run_and_what_is_behind_all_runs_is_found_alike(
+    house: SqliteHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookup, "RUN", 8)
+    monkeypatch.setattr(care, "READ", 3)
+    monkeypatch.setattr(care, "ROUND", 0.01)
+    ids = await house.stored(*(report(f"m-{n}", recipient=f"+3161234{n:04}") for n in range(20)))
+    await house.enrol("crm")
+    await until(lambda: runs(house) == [(1, 8, 1), (9, 16, 1)])
+    for n, name in enumerate(ids):
+        for key in (name, f"m-{n}", f"061234{n:04}"):
+            assert [one.event.id for one in await house.command.find(key)] == [name]
+
+
+def runs(house: SqliteHouse) -> list[tuple[int, int, int]]:
+    with closing(sqlite3.connect(house.path.with_name("receiver.dispatch.db"))) as db:
+        return db.execute("SELECT first, last, ready FROM runs ORDER BY first").fetchall()

@@ -83,13 +83,13 @@ class Caretaker:
         if bounds is None:
             return False
         first, last = bounds
-        pairs: list[tuple[int, int]] = []
+        parts = lookup.parts()
         for start in range(first, last + 1, READ):
-            pairs += await self._desk.read(partial(lookup.terms, first=start, last=min(start + READ - 1, last)))
-        await asyncio.to_thread(pairs.sort)
+            pairs = await self._desk.read(partial(lookup.terms, first=start, last=min(start + READ - 1, last)))
+            lookup.share_out(pairs, parts)
         run = await self._desk.write(lambda at: lookup.begin(at, first, last))
-        for some in lookup.slices(pairs):
-            await self._desk.write(partial(lookup.write, run=run, some=some), size=len(some))
+        for part in parts:
+            await self._desk.write(partial(lookup.write, run=run, part=part), size=len(part))
         await self._desk.write(lambda at: lookup.finish(at, run))
         return True
 

@@ -8,7 +8,7 @@ from receiver.store.sqlite.desk import Connections
 from receiver.store.views import Selector, StoredEvent
 
 RUN = 16_384  # events in a run; the newest ones, not yet in a run, are scanned
-SLICE = 2_000  # rows written in one transaction
+LEADING = 5  # bits that the terms of a part of a run have in common; parts are sorted and written one by one
 MOST_FOUND = 10_000  # events looked at for one key
 
 IN_RUNS = "SELECT l.position FROM runs r CROSS JOIN lookups l ON l.run = r.run AND l.term = ? WHERE r.ready LIMIT ?"
@@ -84,16 +84,23 @@ def terms(at: Connections, first: int, last: int) -> list[tuple[int, int]]:
     ]
 
 
-def write(at: Connections, run: int, some: Iterable[tuple[int, int]]) -> None:
-    """A slice of a run."""
-    at.dispatch.executemany("INSERT OR IGNORE INTO lookups VALUES (?, ?, ?)", [(run, *pair) for pair in some])
+def parts() -> list[list[tuple[int, int]]]:
+    """The empty parts of a run, in the order of their terms."""
+    return [[] for _ in range(1 << LEADING)]
+
+
+def share_out(pairs: Iterable[tuple[int, int]], among: Sequence[list[tuple[int, int]]]) -> None:
+    """Put each pair into its part; terms are signed integers of 64 bits."""
+    shift, middle = 64 - LEADING, len(among) // 2
+    for pair in pairs:
+        among[(pair[0] >> shift) + middle].append(pair)
+
+
+def write(at: Connections, run: int, part: Iterable[tuple[int, int]]) -> None:
+    """A part of a run, in its order: so the tree grows at its end."""
+    at.dispatch.executemany("INSERT OR IGNORE INTO lookups VALUES (?, ?, ?)", [(run, *pair) for pair in sorted(part)])
 
 
 def finish(at: Connections, run: int) -> None:
     """From now on the run is used."""
     at.dispatch.execute("UPDATE runs SET ready = 1 WHERE run = ?", (run,))
-
-
-def slices(pairs: Sequence[tuple[int, int]]) -> Iterable[Sequence[tuple[int, int]]]:
-    """A run in the pieces in which it is written."""
-    return (pairs[start : start + SLICE] for start in range(0, len(pairs), SLICE))
