@@ -63,7 +63,7 @@ def _url(text: str) -> str:
         raise ValueError('a URL is no place for a password; write headers = { authorization = { file = "…" } }')
     if ABBREVIATED.fullmatch(parts.hostname) and not _is_address(parts.hostname):
         raise ValueError("an IPv4 address is written with four decimal numbers")
-    _ = parts.port  # raises ValueError where it is none
+    _ = parts.port, URL(text)  # both raise ValueError where it is none
     return text
 
 
@@ -172,7 +172,7 @@ class Forward(BaseHandler):
             "accept": "*/*",
             "accept-encoding": "identity",
         }
-        given = {name.lower(): str(value) for name, value in settings.headers.items()}
+        given = {name.lower(): value for name, value in settings.headers.items()}
         self._target = Target(URL(settings.url), connector, headers | given)
 
     async def close(self) -> None:

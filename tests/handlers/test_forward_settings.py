@@ -29,7 +29,7 @@ def test_three_secrets_are_a_fault() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["crm.example.com", "ftp://x.example", "http://", "https://x:99999/", "https://x y/", ""]
+    "url", ["crm.example.com", "ftp://x.example", "http://", "https://x:99999/", "https://x y/", "https://x\\y/", ""]
 )
 def test_a_url_that_is_none_is_a_fault(url: str) -> None:
     assert "url" in fault(url=url)

@@ -8,9 +8,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from engine_kit import until
 from factories import NOW, PHONE, after, report, reports
 
+from drills.waiting import until
 from receiver.errors import StoreMissing, StoreTaken, StoreUnavailable
 from receiver.events import DeliveryReport, Status
 from receiver.store.base import Store
