@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import socket
 import sys
 import time
@@ -31,6 +32,7 @@ UNSTORED = "unstored"
 """How a line of the dispatch process begins that says why it cannot store a notice."""
 FIXED = ("server.listen", "server.admin_listen", "server.admin_token", "store.url", "store.reserve", "log")
 """What a reload does not change."""
+RUBBISH = 10_000  # new objects between two looks for rubbish: a batch of callbacks is thousands, and none of it is any
 QUIET_CHECK = 5.0  # seconds
 READY_PATIENCE = 15.0  # seconds that the handlers get before we say that we are ready all the same
 CHILD_STOP = timedelta(seconds=7)  # the dispatch process takes less than six
@@ -152,6 +154,8 @@ class Serving:
     async def _work(self) -> None:
         """What goes on beside the answers. Raises StoreTaken, StoreUnusable."""
         await self._listening.wait()
+        gc.freeze()  # what there is now stays
+        gc.set_threshold(RUBBISH, 20, 100)
         self._systemd.ready()
         self._spawn(self._liveness().run())
         if self._app.intake.closed:
