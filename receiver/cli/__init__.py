@@ -33,8 +33,8 @@ class Entry(NamedTuple):
 COMMANDS = {
     "serve": Entry("receiver.cli.running:serve", "Receive callbacks and run the handlers."),
     "dispatch": Entry("receiver.cli.running:dispatch", "Run only the handlers."),
-    "init": Entry("receiver.cli.configuration:init", "Write a configuration with fresh secrets."),
-    "urls": Entry("receiver.cli.configuration:urls", "Print the callback URLs for the providers' portals."),
+    "init": Entry("receiver.cli.init:init", "Write a configuration with fresh secrets."),
+    "urls": Entry("receiver.cli.urls:urls", "Print the callback URLs for the providers' portals."),
     "check": Entry("receiver.cli.configuration:check", "Validate the configuration without touching the network."),
     "simulate": Entry("receiver.cli.simulate:simulate", "Send callbacks as a provider would."),
     "events": Entry("receiver.cli.looking:events", "Print stored events."),

@@ -1,9 +1,8 @@
-"""The commands about configuration: init, urls, check, providers."""
+"""The commands that look at configuration: check, and providers."""
 
 import json
 import os
-import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,82 +11,9 @@ from pydantic_core import to_jsonable_python
 
 from receiver import config as configuration
 from receiver import plugins
-from receiver.cli import EX_CONFIG, draft, options
-from receiver.config import Settings, Source
+from receiver.cli import EX_CONFIG, options
 from receiver.errors import ConfigFault
 from receiver.providers.base import Provider
-
-SECRET_BYTES = 32
-DEFAULT_FILE = Path("receiver.toml")
-DEFAULT_SOURCES = ("spryng", "bulkvs")
-
-
-class Url(NamedTuple):
-    """One callback URL, and where in the provider's portal it goes."""
-
-    source: str
-    provider: str
-    endpoint: str
-    method: str
-    purpose: str
-    url: str
-    portal: str
-
-
-def _known_providers(_ctx: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
-    known = plugins.providers()
-    for name in given:
-        if name not in known:
-            hint = plugins.did_you_mean(name, known)
-            raise click.BadParameter(f'no provider "{name}"; known: {", ".join(known)}{hint}')
-    return tuple(dict.fromkeys(given))
-
-
-@options.command(
-    "receiver init --public-url https://sms.example.com",
-    "receiver init --source spryng --config /etc/receiver/config.toml",
-)
-@options.config
-@click.option(
-    "--source",
-    "sources",
-    multiple=True,
-    metavar="PROVIDER",
-    default=DEFAULT_SOURCES,
-    show_default=True,
-    callback=_known_providers,
-    help="A provider that will call; to be repeated.",
-)
-@click.option("--public-url", default="", metavar="URL", help="How providers reach this machine.")
-def init(config: Path | None, sources: tuple[str, ...], public_url: str) -> None:
-    """Write a configuration with fresh secrets, ./receiver.toml unless --config names another, and print its URLs."""
-    file = (config or DEFAULT_FILE).absolute()
-    made = {name: secrets.token_urlsafe(SECRET_BYTES) for name in sources}
-    _write(file, draft.text(made, public_url))
-    try:
-        settings = configuration.load(file, secrets=True)
-    except ConfigFault:
-        file.unlink()  # a public URL that is none: the next try shall not find this one's file
-        raise
-    click.echo(f"wrote {file} (mode 0600; it holds the secrets)\n")
-    _print_urls(settings)
-    shown = "" if file == DEFAULT_FILE.absolute() else f" --config {file}"
-    click.echo(f"Next:\n  receiver check{shown}\n  receiver serve{shown}")
-
-
-@options.command("receiver urls", "receiver urls --json | jq -r .url")
-@options.config
-@options.as_json
-def urls(config: Path | None, as_json: bool) -> None:
-    """Print the callback URLs to paste into the providers' portals, and where each goes. They hold the secrets."""
-    settings = options.settings(config, secrets=True)
-    if as_json:
-        for url in _urls(settings):
-            _echo_json(url._asdict())
-    else:
-        _print_urls(settings)
-    if not settings.server.public_url:
-        click.echo("server.public_url is not set: these URLs hold on this machine only.", err=True)
 
 
 @options.command("receiver check", "receiver check --config /etc/receiver/config.toml --json")
@@ -150,55 +76,6 @@ def _check(config: Path | None) -> Checked:
         warned.append(f"{settings.file or 'environment'}: secrets were not read: credentials exist in the unit only")
     file = str(settings.file) if settings.file else None
     return Checked(file, len(settings.sources), len(settings.handlers), list(dict.fromkeys(faults)), warned)
-
-
-def _write(file: Path, text: str) -> None:
-    """Create a file that only its owner reads; never touches one that is there."""
-    try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        raise ConfigFault(f"{file}: is there already and stays as it is; remove it or name another: --config") from None
-    with os.fdopen(descriptor, "w", encoding="utf-8") as out:
-        out.write(text)
-
-
-def _urls(settings: Settings) -> Iterator[Url]:
-    """All callback URLs, one for each live secret."""
-    base = settings.server.public_url or _here(settings)
-    for source in settings.sources.values():
-        for endpoint in plugins.provider_class(source.provider).endpoints:
-            for ending in _endings(source):
-                yield Url(
-                    source=source.name,
-                    provider=source.provider,
-                    endpoint=endpoint.name,
-                    method=endpoint.method,
-                    purpose=endpoint.purpose,
-                    url=f"{base}/in/{source.name}/{endpoint.name}{ending}",
-                    portal=endpoint.portal,
-                )
-
-
-def _endings(source: Source) -> list[str]:
-    return [f"/{secret}" for secret in source.secrets] or [""]
-
-
-def _here(settings: Settings) -> str:
-    listen = settings.server.listen
-    return f"http://{listen}" if not listen.path else "http://localhost"
-
-
-def _print_urls(settings: Settings) -> None:
-    if any(source.secrets for source in settings.sources.values()):
-        click.echo("Paste these in the providers' portals. They contain your secrets; treat them like passwords:\n")
-    for source in settings.sources.values():
-        click.echo(f"{source.name}")
-        for url in _urls(settings):
-            if url.source == source.name:
-                click.echo(f"  {url.purpose}\n    {url.url}\n    {url.portal}".rstrip())
-        if source.secrets:
-            click.echo("  (mixed up? No harm: with the right secret each URL takes all of them.)")
-        click.echo()
 
 
 def _described(name: str, where: str, provider: type[Provider]) -> dict[str, Any]:

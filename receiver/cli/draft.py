@@ -1,15 +1,19 @@
-"""The configuration that `init` writes: short, commented, and complete enough to serve."""
+"""What `init` writes: a configuration, short and complete enough to serve, fresh secrets, and the lines for nginx."""
 
 import json
+import secrets
 from collections.abc import Mapping
 
 from pydantic_core import to_jsonable_python
 
 from receiver import plugins
+from receiver.config import Listen
+
+SECRET_BYTES = 32
 
 HEAD = """\
 # The receiver's configuration; config.example.toml and the reference explain every key.
-# After a change: receiver check
+# After a change: {after}
 
 [server]
 listen = "127.0.0.1:8080"        # where callbacks arrive; put a proxy with TLS in front of it
@@ -17,13 +21,13 @@ admin_listen = "127.0.0.1:8081"  # health and metrics
 {public_url}
 
 [store]
-url = "sqlite:///receiver.db"    # beside this file
+url = "{store}"{where}
 keep = "90 days"
 """
 SOURCE = """
 [sources.{name}]
 provider = "{name}"
-secrets = ["{secret}"]  # part of the callback URLs: receiver urls
+secrets = [{secret}]  # part of the callback URLs: receiver urls
 """
 TAIL = """
 # One line for each event; numbers are masked unless reveal = true.
@@ -33,16 +37,60 @@ use = "log"
 # [handlers.crm]
 # use = "forward"
 # url = "https://crm.example.com/sms"
-# secret = { file = "crm.secret" }  # whsec_…, a Standard Webhooks signing secret
+# secret = {{ file = "{folder}crm{ending}" }}  # whsec_…, a Standard Webhooks signing secret
+"""
+PLUGINS = """
+# [plugins]
+# directory = "handlers.d"  # handlers of your own, a file each
+"""
+NGINX = """\
+# Included by nginx in the server block of your name:  location /in/ {{ include /etc/receiver/nginx-location.conf; }}
+proxy_pass {target};
+proxy_http_version 1.1;
+proxy_set_header Host $host;
+proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+proxy_set_header X-Forwarded-Proto $scheme;
+client_max_body_size {size};
+access_log off;                              # URLs hold the secret
+error_log /var/log/nginx/receiver.log crit;  # at "error" nginx writes whole URLs while the receiver is down
 """
 
 
-def text(secrets: Mapping[str, str], public_url: str) -> str:
-    """A configuration for these providers, each with its secret."""
-    url = public_url or "https://sms.example.com"
-    line = f"{'' if public_url else '# '}public_url = {json.dumps(url)}"
-    sources = [SOURCE.format(name=name, secret=secret) + _own(name) for name, secret in secrets.items()]
-    return HEAD.format(public_url=line) + "".join(sources) + TAIL
+def fresh_secret() -> str:
+    """A secret for a path."""
+    return secrets.token_urlsafe(SECRET_BYTES)
+
+
+def text(written: Mapping[str, str], public_url: str) -> str:
+    """A configuration for these providers, each with its secret as TOML; everything lies beside the file."""
+    head = _head(public_url, "sqlite:///receiver.db", "    # beside this file", "receiver check")
+    return head + _sources(written) + TAIL.format(folder="", ending=".secret")
+
+
+def system_text(written: Mapping[str, str], public_url: str, store: str) -> str:
+    """A configuration for a whole system: the store has a folder of its own."""
+    head = _head(public_url, f"sqlite:///{store}", "", "receiver check && systemctl reload receiver")
+    return head + _sources(written) + TAIL.format(folder="secrets/", ending="") + PLUGINS
+
+
+def source(name: str, secret: str) -> str:
+    """The table of one source."""
+    return SOURCE.format(name=name, secret=secret) + _own(name)
+
+
+def nginx(listen: Listen, max_body: int) -> str:
+    """What stands in nginx's location /in/."""
+    target = f"http://unix:{listen.path}" if listen.path else f"http://{listen}"
+    return NGINX.format(target=target, size=f"{max(max_body // 1024, 1)}k")
+
+
+def _head(public_url: str, store: str, where: str, after: str) -> str:
+    line = f"{'' if public_url else '# '}public_url = {json.dumps(public_url or 'https://sms.example.com')}"
+    return HEAD.format(public_url=line, store=store, where=where, after=after)
+
+
+def _sources(written: Mapping[str, str]) -> str:
+    return "".join(source(name, secret) for name, secret in written.items())
 
 
 def _own(provider: str) -> str:
