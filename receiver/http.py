@@ -59,6 +59,8 @@ class Shared(ServerState):
     def _write(self) -> None:
         going, self._going = self._going, []
         for exchange in going:
+            if exchange.transport.is_closing():  # nobody is there any more; writing would raise
+                continue
             exchange.transport.write(exchange.outgoing)
             exchange.outgoing = b""
             if not exchange.keep_alive:

@@ -374,3 +374,28 @@ async def test_a_stop_while_the_disk_hangs_is_503(site: Site) -> None:
                 task.cancel()
             answer = await client.answer()
     assert (answer.status, answer.headers["retry-after"]) == (503, "5")
+
+
+class Leaving:
+    """A connection whose client is gone: uvloop raises at a write."""
+
+    def __init__(self, *, gone: bool) -> None:
+        self.gone, self.written = gone, b""
+
+    def is_closing(self) -> bool:
+        return self.gone
+
+    def write(self, data: bytes) -> None:
+        assert not self.gone, "unable to perform operation; the handler is closed"
+        self.written += data
+
+
+async def test_who_leaves_while_answers_wait_costs_nobody_else_an_answer() -> None:
+    shared = http.Shared()
+    shared.loop = asyncio.get_running_loop()
+    leaving, staying = Leaving(gone=True), Leaving(gone=False)
+    for transport in (leaving, staying):
+        exchange = http.Exchange.__new__(http.Exchange)
+        exchange.transport, exchange.outgoing, exchange.keep_alive = transport, b"OK", True  # type: ignore[assignment]
+        shared.post(exchange)
+    await until(lambda: staying.written == b"OK")
