@@ -11,6 +11,7 @@ from receiver import plugins, web
 from receiver.admin.health import Health
 from receiver.admin.pages import admin_app
 from receiver.config import Settings, Source
+from receiver.fairness import Pace
 from receiver.journal import RequestLog
 from receiver.metrics import Meter
 from receiver.store.base import Store
@@ -36,6 +37,7 @@ class App:
             {name: web_source(source) for name, source in settings.sources.items()},
             store,
             max_body=settings.server.max_body,
+            max_in_flight=settings.server.max_in_flight,
             trusted=settings.server.trusted_proxies,
             clock=clock,
             meter=meter,
@@ -54,6 +56,7 @@ class App:
         self.intake.adopt(
             {name: web_source(source) for name, source in settings.sources.items()},
             max_body=settings.server.max_body,
+            max_in_flight=settings.server.max_in_flight,
             trusted=settings.server.trusted_proxies,
         )
 
@@ -80,6 +83,7 @@ def web_source(source: Source) -> web.Source:
         tuple(web.digest(secret) for secret in source.secrets),
         allow_from=tuple(source.allow_from),
         open=not (source.secrets or source.allow_from or provider_class.signed),
+        pace=Pace(source.rate_limit) if source.rate_limit else None,
         dedupe=source.mo_dedupe == "unanswered",
     )
 

@@ -13,6 +13,7 @@ from receiver import peer
 from receiver.callback import NONE, Callback, Reply
 from receiver.errors import Forbidden, StoreUnavailable, Unreadable
 from receiver.events import Event
+from receiver.fairness import Pace, Room
 from receiver.metrics import Meter
 from receiver.providers.base import Provider
 from receiver.store.base import Recorded, Store
@@ -54,6 +55,8 @@ class Source:
     allow_from: tuple[peer.Network, ...] = ()
     open: bool = False
     """Whether nothing at all authenticates callbacks: then none is taken that came through a proxy."""
+    pace: Pace | None = None
+    """How fast callbacks may come; None: as fast as they like."""
     dedupe: bool = True
     """Whether a callback without identity that we failed to answer is a repeat when it comes again."""
     endpoints: Mapping[str, str] = field(init=False, default_factory=dict)
@@ -97,6 +100,7 @@ class Intake:
         store: Store,
         *,
         max_body: int,
+        max_in_flight: int,
         trusted: Sequence[peer.Network],
         clock: Callable[[], datetime],
         meter: Meter,
@@ -110,6 +114,7 @@ class Intake:
         """When a callback was last stored, on the monotonic clock."""
         self._store = store
         self._max_body = max_body
+        self._room = Room(max_in_flight)
         self._reading = 0
         self._trusted = trusted
         self._clock = clock
@@ -117,9 +122,12 @@ class Intake:
         self._journal = journal
         self._on_refused = refused
 
-    def adopt(self, sources: Mapping[str, Source], *, max_body: int, trusted: Sequence[peer.Network]) -> None:
+    def adopt(
+        self, sources: Mapping[str, Source], *, max_body: int, max_in_flight: int, trusted: Sequence[peer.Network]
+    ) -> None:
         """Go on with another configuration; requests that were let in under the old one end under it."""
         self.sources, self._max_body, self._trusted = sources, max_body, trusted
+        self._room.most = max_in_flight
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.perf_counter()
@@ -131,11 +139,13 @@ class Intake:
             return
         try:
             self._meter.in_flight += 1
+            self._room.enter(source.name)
             outcome = await self._receive(source, endpoint, scope, receive, send)
         except _Gone:
             outcome = "incomplete"
         finally:
             self._meter.in_flight -= 1
+            self._room.leave(source.name)
         self._meter.answered(source.name, outcome, time.perf_counter() - began)
 
     def _admit(self, scope: Scope) -> tuple[Source, str]:
@@ -182,8 +192,8 @@ class Intake:
             return "bad_method"
         if reason := self.closed or self._store.refusal():
             return await self._unavailable(send, StoreUnavailable(reason))
-        if self._reading > MOST_READING:
-            return await self._unavailable(send, StoreUnavailable("overloaded: too many bodies are on their way in"))
+        if reason := self._too_much(source):
+            return await self._unavailable(send, StoreUnavailable(reason))
         headers = dict(scope["headers"])
         body = b"" if BODY.isdisjoint(headers) else await self._read(receive)
         if body is None:
@@ -199,6 +209,16 @@ class Intake:
             self._note_refusal(_Refused("signature", source.name, endpoint), scope)
             await _answer(send, 404, NOT_FOUND)
             return "forbidden"
+
+    def _too_much(self, source: Source) -> str | None:
+        """Why a source has to wait for its turn, in words; None where it need not."""
+        if self._reading > MOST_READING:
+            return "overloaded: too many bodies are on their way in"
+        if self._room.is_full_for(source.name):
+            return f"overloaded: {self._room.most} callbacks are being answered, most of them of {source.name}"
+        if source.pace and not source.pace.allows(time.monotonic()):
+            return f"{source.name} sends more than its rate_limit of {source.pace.rate} a second"
+        return None
 
     async def _read(self, receive: Receive) -> bytes | None:
         """The body, counted while it is read; None as soon as it is larger than it may be. Raises _Gone."""

@@ -40,7 +40,7 @@ ROOMS = {
         ),
         *(
             f"receiver.{name}"
-            for name in ("notices", "patience", "liveness", "drift", "systemd", "precedence", "retention")
+            for name in ("notices", "fairness", "patience", "liveness", "drift", "systemd", "precedence", "retention")
         ),
     ],
     "edge": [

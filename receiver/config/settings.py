@@ -129,6 +129,8 @@ class Server(Section):
     """How providers reach us, for the URLs that are printed."""
     max_body: Annotated[Size, Field(ge=1)] = 64 * 1024
     """The largest body that is taken."""
+    max_in_flight: Annotated[int, Field(ge=1)] = 1024
+    """How many callbacks are answered at once; where there are more, a source that has its share hears 503."""
 
 
 class Store(Section):
@@ -177,6 +179,8 @@ class Source(Section):
     """Addresses and networks that callbacks may come from; empty: any."""
     auth: Literal["none"] | None = None
     """"none": from anybody, but not through a proxy. Otherwise a secret, a signature or allow_from is needed."""
+    rate_limit: Annotated[int, Field(ge=0)] = 0
+    """How many callbacks a second are taken, the others hear 503 and come again; 0: any number."""
     mo_dedupe: Literal["unanswered", "off"] = "unanswered"
     """Whether an inbound message without id or time that we failed to answer is a repeat when it comes again."""
     adapter: Any = Field(exclude=True)

@@ -3,10 +3,11 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
-from web_kit import DLR, FORM, MESSAGE, MO, REPORT, Answer, Site, receiving
+from web_kit import DLR, FORM, LISTEN, MESSAGE, MO, NAMELESS, REPORT, SOURCES, WEBHOOK, Answer, Site, receiving, request
 
 from drills.waiting import until
 from receiver.store.sqlite import files, log
@@ -108,3 +109,27 @@ async def test_who_stops_takes_nothing_more(site: Site) -> None:
     assert is_again_later(await site.get(REPORT))
     ready = await site.ask_admin("/readyz")
     assert (ready.status, "stopping" in ready.body.decode()) == (503, True)
+
+
+async def test_who_comes_faster_than_its_pace_is_told_to_come_again(tmp_path: Path) -> None:
+    sources = SOURCES.replace('provider = "spryng"', 'provider = "spryng"\nrate_limit = 2')
+    async with receiving(tmp_path, LISTEN + sources) as site:
+        answers = [await site.get(f"{DLR}?ID={n}&RECIPIENT=31612345678&STATUS=10") for n in range(4)]
+        assert [answer.status for answer in answers[:2]] == [200, 200]
+        assert is_again_later(answers[3])
+
+
+async def test_a_storm_of_one_source_leaves_room_for_another(tmp_path: Path) -> None:
+    listen = LISTEN.replace("[server]", "[server]\nmax_in_flight = 4")
+    async with receiving(tmp_path, listen + SOURCES) as site, AsyncExitStack() as open_:
+        storm = [await open_.enter_async_context(site.client()) for _ in range(6)]
+        with site.locked():
+            for number, client in enumerate(storm):
+                client.write(request("GET", f"{DLR}?ID={number}&RECIPIENT=31612345678&STATUS=10"))
+                await until(lambda number=number: site.app.meter.in_flight >= min(number + 1, 4))
+            refused = [await storm[4].answer(), await storm[5].answer()]
+            calm = asyncio.create_task(site.post(WEBHOOK, NAMELESS, content_type="application/json"))
+            await until(lambda: site.app.meter.in_flight == 5)
+        assert all(map(is_again_later, refused))
+        assert (await calm).outcome == "stored"
+        assert [(await client.answer()).outcome for client in storm[:4]] == ["stored"] * 4
