@@ -25,6 +25,7 @@ LINGER = timedelta(seconds=0.5)  # what connections get then whose next request 
 WHOLE_WITHIN = timedelta(seconds=10)  # from a connection's or a request's beginning to the request's end
 HEAD_MOST = 64 * 1024  # bytes of request line and headers
 UNREAD_MOST = 1024**2  # bytes of a body that are thrown away after its request was answered
+AHEAD_MOST = 64  # requests that may wait on a connection for the answers before them
 MOST_CONNECTIONS = 2048
 SPARE_FILES = 256  # file handles for everything that is no connection
 FULL = (
@@ -124,7 +125,7 @@ class Protocol(HttpToolsProtocol):
         super().__init__(*args, **keys)
         self.logger = _log
         self.access_log = False
-        self._in_head = self._in_body = self._ending = False
+        self._in_head = self._in_body = self._begins = self._ending = False
         self._bytes = self._chunk = 0
         self._heard_at = self._due = 0.0
         self._half = True
@@ -153,10 +154,30 @@ class Protocol(HttpToolsProtocol):
     def _tick(self) -> None:
         """Close what is due; look again when it may be. One timer for a connection costs less than two a request."""
         now = self.loop.time()
-        if now >= self._due:
-            self.transport.close()
-        else:
+        if now < self._due:
             self._timer = self.loop.call_at(min(self._due, now + WHOLE_WITHIN.total_seconds()), self._tick)
+        elif self.transport.get_write_buffer_size():  # nobody reads it; a mere close would wait for that
+            self.transport.abort()
+        else:
+            self.transport.close()
+
+    def _is_due_at(self, moment: float) -> None:
+        """Have an earlier moment than the timer knows."""
+        self._due = min(self._due, moment)
+        if self._timer:
+            self._timer.cancel()
+        self._tick()
+
+    def pause_writing(self) -> None:
+        """Answers are not read. Whoever is deaf has no longer than whoever is slow."""
+        super().pause_writing()
+        self._is_due_at(self.loop.time() + WHOLE_WITHIN.total_seconds())
+
+    def resume_writing(self) -> None:
+        """They are read again."""
+        super().resume_writing()
+        if not self._half:
+            self._due = self.loop.time() + KEEP_ALIVE.total_seconds()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The end, from either side."""
@@ -167,10 +188,10 @@ class Protocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Feed the parser, and see what is still to come."""
         self._heard_at = self.loop.time()
-        self._chunk = len(data)
+        self._chunk, self._begins = len(data), False
         super().data_received(data if data.isascii() else self._with_plain_line(data))
         if self._in_head or self._in_body or self._is_idle():
-            self._bytes += len(data)
+            self._bytes += len(self.url) if self._begins else len(data)  # the rest of it was another request's
             self._limit()
 
     def _with_plain_line(self, data: bytes) -> bytes:
@@ -198,11 +219,11 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """A request begins."""
-        self._in_head, self._bytes = True, 0
+        self._in_head, self._begins, self._bytes = True, True, 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Request line and headers are there. Raises ValueError, which is answered 400, where they are too large."""
+        """Request line and headers are there. Raises ValueError, which is answered 400, where something is too much."""
         came, self._in_head, self._in_body, self._bytes = self._bytes + self._chunk, False, True, 0
         if (
             came > HEAD_MOST
@@ -212,6 +233,8 @@ class Protocol(HttpToolsProtocol):
         before, self.cycle = self.cycle, self._exchange()
         if before is None or before.response_complete:
             self._start_asgi_task(self.cycle, self.app)
+        elif len(self.pipeline) >= AHEAD_MOST:
+            raise ValueError("too many requests are sent ahead")
         else:  # sent ahead of the answers before it
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, self.app))
@@ -253,10 +276,11 @@ class Protocol(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
-        elif not self._half:
+            return
+        self.flow.resume_reading()
+        if not self._half:
             self._due = self.loop.time() + KEEP_ALIVE.total_seconds()
 
     def shutdown(self) -> None:
@@ -265,10 +289,7 @@ class Protocol(HttpToolsProtocol):
         if self.cycle and not self.cycle.response_complete:
             self.cycle.keep_alive = False
         if self._half or self._is_idle():
-            self._due = min(self._due, self.loop.time() + LINGER.total_seconds())
-            if self._timer:
-                self._timer.cancel()
-            self._tick()
+            self._is_due_at(self.loop.time() + LINGER.total_seconds())
 
 
 def most_connections() -> int:

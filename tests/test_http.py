@@ -224,6 +224,45 @@ async def test_a_head_has_an_end(site: Site, head: str) -> None:
     assert await site.is_empty()
 
 
+async def test_a_large_request_may_have_half_of_the_next_one_behind_it(site: Site) -> None:
+    message = MESSAGE + b"&x=" + b"x" * 64_000
+    async with site.client() as client:
+        client.write(request("POST", MO, message, **FORM) + request("GET", REPORT + "&x=" + "x" * 5_000)[:4_000])
+        assert (await client.answer()).outcome == "stored"
+        client.write(request("GET", REPORT + "&x=" + "x" * 5_000)[4_000:])
+        assert (await client.answer()).outcome == "stored"
+
+
+async def test_requests_sent_ahead_wait_in_bounded_numbers(site: Site) -> None:
+    async with site.client() as client:
+        client.write(request("GET", "/nobody") * http.AHEAD_MOST)
+        assert {(await client.answer()).status for _ in range(http.AHEAD_MOST)} == {404}
+        client.write(request("GET", "/nobody") * 10_000)
+        while (answer := await client.answer()).status == 404:
+            pass
+        assert answer.status == 400
+        assert await closed(client)
+
+
+@pytest.mark.parametrize("enough", [1_024, 1024**3], ids=["no more is written", "all is written"])
+async def test_whoever_does_not_read_the_answers_is_closed(
+    site: Site, hurried: None, monkeypatch: pytest.MonkeyPatch, enough: int
+) -> None:
+    monkeypatch.setattr(http, "KEEP_ALIVE", timedelta(seconds=0.1))
+    loop, open_ones = asyncio.get_running_loop(), site.server.server_state.connections
+    with socket.socket() as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2_048)
+        deaf.setblocking(False)
+        await loop.sock_connect(deaf, site.callbacks)
+        await until(lambda: open_ones)
+        (transport,) = (protocol.transport for protocol in open_ones)
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2_048)
+        transport.set_write_buffer_limits(enough)
+        deaf.send(request("GET", "/nobody") * 60)
+        await until(transport.get_write_buffer_size)
+        await until(lambda: not open_ones)
+
+
 async def test_a_body_that_nobody_wants_has_an_end(site: Site) -> None:
     async with site.client() as client:
         client.write(request("POST", "/in/spryng/mo/wrong-wrong-wrong", content_length="1000000000"))
