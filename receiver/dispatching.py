@@ -56,6 +56,8 @@ class Dispatching:
     async def run(self) -> int:
         """Dispatch until stopped, or until who started us is gone. Raises ConfigFault, StoreTaken, StoreUnusable."""
         hands = self._all_hands()
+        self.systemd.ready()  # a disk that takes nothing is waited for, as by `serve`, and so is a handler that opens
+        self.systemd.status("Opening the store and the handlers.")
         store = SqliteStore(self._settings.store.path, "dispatch")
         beside = [asyncio.create_task(work) for work in (self._beat(), self._stop_with_parent())]
         try:
@@ -75,13 +77,17 @@ class Dispatching:
         self._reload = asyncio.create_task(self._begin_anew())
 
     async def _begin_anew(self) -> None:
-        if await self._reloading.settings() is not None:
-            log.info(RELOADED)
-            self.again = True
-            self.stop()
+        self.systemd.reloading()
+        if await self._reloading.settings() is None:
+            self.systemd.ready()
+            return
+        log.info(RELOADED)
+        self.again = not self._stop.is_set()
+        self._stop.set()
 
     def stop(self) -> None:
         """Claim nothing more, give what runs a moment, return from `run`."""
+        self.again = False
         self.systemd.stopping()
         self._stop.set()
 
@@ -92,7 +98,7 @@ class Dispatching:
             await asyncio.gather(*(each.stop() for each in hands.values()))
             return 0
         self._say("ready")
-        self.systemd.ready()
+        self.systemd.status(f"Handlers: {', '.join(hands) or 'none'}.")
         return await self._work(store, dispatcher, hands)
 
     async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> bool:
@@ -136,10 +142,11 @@ class Dispatching:
         return 0
 
     async def _beat(self) -> None:
-        """Show the process that started us that our loop turns, and whether a notice waits to be stored."""
+        """Show who started us that our loop turns, and our parent whether a notice waits to be stored."""
         while True:
             unstored = self._notices.unstored if self._notices else ""
             self._say(f"{UNSTORED} {unstored}" if unstored else "alive")
+            self.systemd.alive()
             await asyncio.sleep(BEAT)
 
     def _say(self, line: str) -> None:

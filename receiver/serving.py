@@ -100,6 +100,13 @@ class Serving:
         self._spawn(self._reload())
 
     async def _reload(self) -> None:
+        self._systemd.reloading()
+        try:
+            await self._take_over()
+        finally:
+            self._systemd.ready()
+
+    async def _take_over(self) -> None:
         settings = await self._reloading.settings()
         self._app.meter.configuration_ok = settings is not None
         if settings is None:

@@ -1,8 +1,9 @@
-"""What systemd is told of us: that we are ready, alive and stopping, and how things stand (sd_notify(3))."""
+"""What systemd is told of us: that we are ready, reloading, alive and stopping, and how things stand (sd_notify(3))."""
 
 import contextlib
 import os
 import socket
+import time
 from collections.abc import MutableMapping
 from datetime import timedelta
 
@@ -30,6 +31,10 @@ class Systemd:
     def ready(self) -> None:
         """We listen."""
         self._tell("READY=1")
+
+    def reloading(self) -> None:
+        """We read the configuration anew; `ready` says that this is over, whatever became of it."""
+        self._tell(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def alive(self) -> None:
         """We work; to be said twice as often as `watchdog`."""

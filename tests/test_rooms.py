@@ -15,6 +15,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = {"receiver": ROOT / "receiver", "receiver.handlers": ROOT / "handlers"}
+FOLDERS_OF_FILES = {"receiver.deploy", "receiver.deploy.systemd"}
+"""What is installed with the modules and is none."""
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 # The first pattern that fits names a module's room; `*` stands for any depth.
@@ -312,4 +314,4 @@ def test_nothing_is_named_by_a_word_that_says_nothing() -> None:
 
 def test_every_folder_of_modules_is_a_package_of_the_distribution() -> None:
     packages = {module.name for module in MODULES.values() if module.path.stem == "__init__"}
-    assert set(PROJECT["tool"]["setuptools"]["packages"]) == packages
+    assert set(PROJECT["tool"]["setuptools"]["packages"]) == packages | FOLDERS_OF_FILES

@@ -18,6 +18,8 @@ for group in ("receiver.providers", "receiver.handlers", "console_scripts"):
             entry.load()
             print(entry.name)
 """
+BESIDE = {"receiver/handlers": "handlers", "receiver/deploy": "deploy", "receiver/deploy/systemd": "systemd"}
+"""What is installed inside the package → where it stands in the repository."""
 ENTRIES = {"spryng", "bulkvs", "log", "forward", "email", "receiver"}
 
 pytestmark = pytest.mark.wheel
@@ -35,8 +37,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def modules() -> set[str]:
     """What has to be in the wheel, as it is named there."""
     ours = {str(path.relative_to(ROOT)) for path in (ROOT / "receiver").rglob("*") if path.suffix in (".py", ".sql")}
-    handlers = {f"receiver/handlers/{path.name}" for path in (ROOT / "handlers").glob("*.py")}
-    return ours | handlers | {"receiver/py.typed"}
+    beside = {f"{there}/{path.name}" for there, here in BESIDE.items() for path in (ROOT / here).glob("*.*")}
+    return ours | beside | {"receiver/py.typed", "receiver/deploy/Caddyfile"}
 
 
 def test_the_wheel_has_every_module_and_nothing_else(built: dict[str, Path]) -> None:
@@ -48,7 +50,8 @@ def test_the_wheel_has_every_module_and_nothing_else(built: dict[str, Path]) -> 
 def test_the_sdist_has_what_the_wheel_is_made_of(built: dict[str, Path]) -> None:
     with tarfile.open(built["sdist"]) as sdist:
         names = {name.partition("/")[2] for name in sdist.getnames()}
-    sources = {name.replace("receiver/handlers/", "handlers/") for name in modules()}
+    folders = sorted(BESIDE.items(), reverse=True)
+    sources = {next((name.replace(a, b) for a, b in folders if name.startswith(f"{a}/")), name) for name in modules()}
     assert sources | {"pyproject.toml", "README.md", "LICENSE"} <= names
 
 

@@ -1,0 +1,1 @@
+"""The units of systemd, and the user they run as."""
