@@ -79,7 +79,7 @@ OWN_CONTRACTS = {"providers": {"receiver.providers.base"}, "stores": {"receiver.
 # Who may know what is not ours; pydantic and structlog may be known everywhere.
 OUTSIDE = {
     "aiohttp": ["receiver.handlers.forward", "receiver.cli.*"],
-    "aiosmtplib": ["receiver.handlers.email"],
+    "aiosmtplib": ["receiver.handlers.email", "receiver.cli.doctor.mail"],
     "aiosqlite": ["receiver.store.sqlite.*"],
     "click": ["receiver.cli", "receiver.cli.*"],
     "httptools": ["receiver.http"],

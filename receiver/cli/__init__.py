@@ -36,6 +36,7 @@ COMMANDS = {
     "init": Entry("receiver.cli.init:init", "Write a configuration with fresh secrets."),
     "urls": Entry("receiver.cli.urls:urls", "Print the callback URLs for the providers' portals."),
     "check": Entry("receiver.cli.configuration:check", "Validate the configuration without touching the network."),
+    "doctor": Entry("receiver.cli.doctor:doctor", "Look at everything that has to be right, and say what helps."),
     "simulate": Entry("receiver.cli.simulate:simulate", "Send callbacks as a provider would."),
     "events": Entry("receiver.cli.looking:events", "Print stored events."),
     "trace": Entry("receiver.cli.looking:trace", "Tell what became of a message."),
@@ -49,6 +50,9 @@ COMMANDS = {
     "handlers": Entry("receiver.cli.handlers:handlers", "Show, test, pause and resume handlers."),
     "providers": Entry("receiver.cli.configuration:providers", "List the providers, their endpoints and settings."),
     "prune": Entry("receiver.cli.keeping:prune", "Remove what is older than it has to be kept."),
+    "erase": Entry("receiver.cli.erase:erase", "Remove a person's data."),
+    "backup": Entry("receiver.cli.backup:backup", "Copy the store while the receiver runs, and verify the copy."),
+    "migrate": Entry("receiver.cli.keeping:migrate", "Bring the store's schema up to date."),
 }
 
 

@@ -12,6 +12,7 @@ from pydantic_core import to_jsonable_python
 from receiver import config as configuration
 from receiver import plugins
 from receiver.cli import EX_CONFIG, options
+from receiver.config import Settings
 from receiver.errors import ConfigFault
 from receiver.providers.base import Provider
 
@@ -61,21 +62,37 @@ class Checked(NamedTuple):
     warnings: list[str]
 
 
+class Reading(NamedTuple):
+    """A configuration as far as it can be read here."""
+
+    settings: Settings
+    faults: list[str]
+    warnings: list[str]
+    secrets: bool
+    """Whether secrets were read: credentials exist in the unit only."""
+
+
+def read(config: Path | None) -> Reading:
+    """The configuration with its handlers, which are imported. Raises ConfigFault where it is no TOML."""
+    settings, faults = configuration.examine(config)
+    secrets = not settings.credentials or "CREDENTIALS_DIRECTORY" in os.environ
+    if secrets:
+        settings, faults = configuration.examine(config, secrets=True)
+    faults += configuration.check_handlers(settings, secrets=secrets)
+    warned = [] if faults else configuration.warnings(settings, secrets=secrets)
+    if not secrets:
+        warned.append(f"{settings.file or 'environment'}: secrets were not read: credentials exist in the unit only")
+    return Reading(settings, list(dict.fromkeys(faults)), warned, secrets)
+
+
 def _check(config: Path | None) -> Checked:
     try:
-        settings, faults = configuration.examine(config)
-        reads_secrets = not settings.credentials or "CREDENTIALS_DIRECTORY" in os.environ
-        if reads_secrets:
-            settings, faults = configuration.examine(config, secrets=True)
+        settings, faults, warned, _ = read(config)
     except ConfigFault as fault:
         return Checked(None, 0, 0, list(fault.faults), [])
     options.tell(settings)
-    faults += configuration.check_handlers(settings, secrets=reads_secrets)
-    warned = [] if faults else configuration.warnings(settings, secrets=reads_secrets)
-    if not reads_secrets:
-        warned.append(f"{settings.file or 'environment'}: secrets were not read: credentials exist in the unit only")
     file = str(settings.file) if settings.file else None
-    return Checked(file, len(settings.sources), len(settings.handlers), list(dict.fromkeys(faults)), warned)
+    return Checked(file, len(settings.sources), len(settings.handlers), faults, warned)
 
 
 def _described(name: str, where: str, provider: type[Provider]) -> dict[str, Any]:
