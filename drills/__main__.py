@@ -130,5 +130,20 @@ def backlog(*, as_json: bool, **plan: Any) -> None:
     run(lambda: backlog(Plan(**plan)), as_json=as_json)
 
 
+@drills.command()
+@click.option("--seed", default=1, show_default=True)
+@click.option("--requests", default=40_000, show_default=True, help="Of strangers; the long run has 1000000.")
+@click.option("--strangers", default=2, show_default=True, help="Processes of them.")
+@click.option("--slow", default=1.0, show_default=True, help="Seconds for 99 of 100 probes.")
+@click.option("--for", "within", default=3600.0, show_default=True, help="Seconds until the strangers are given up.")
+@click.option("--broken", default="", help="A receiver of drills.broken; then it has to fail.")
+@click.option("--json", "as_json", is_flag=True)
+def fuzz(*, as_json: bool, **plan: Any) -> None:
+    """Hostile requests of every kind, a provider whose callbacks are taken all the while, SIGTERM amid it all."""
+    from drills.fuzz.drill import Plan, fuzz
+
+    run(lambda: fuzz(Plan(**plan)), as_json=as_json)
+
+
 if __name__ == "__main__":
     drills()

@@ -3,9 +3,10 @@
 import asyncio
 import sys
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Any
 
-from receiver import cli, serving
+from receiver import cli, http, serving
 from receiver.dispatch import judge
 from receiver.events import Event
 from receiver.perform import Result
@@ -15,6 +16,7 @@ from receiver.store.sqlite import claiming, files, lanes, rows
 from receiver.store.sqlite.lanes import is_set
 from receiver.store.sqlite.log import LogWriter
 from receiver.store.sqlite.plan import First, Planner
+from receiver.web import Intake
 
 FAULTS: dict[str, Callable[[], None]] = {}
 
@@ -118,6 +120,36 @@ def reads_the_backlog() -> None:
         return taken
 
     claiming.claim = reading
+
+
+@fault
+def stumbles_over_content() -> None:
+    """What an adapter raises is answered 500."""
+
+    def raising(_self: Intake, source: Any, callback: Any) -> Any:
+        return tuple(source.provider.parse(callback)), ""
+
+    Intake._parse = raising  # type: ignore[assignment, method-assign]
+
+
+@fault
+def waits_for_ever() -> None:
+    """A request may take as long as it likes."""
+    http.WHOLE_WITHIN = timedelta(days=1)
+
+
+@fault
+def keeps_every_body() -> None:
+    """Memory grows with what strangers send."""
+    read = Intake._read
+    kept: list[bytes] = []
+
+    async def keeping(self: Intake, receive: Any) -> bytes | None:
+        body = await read(self, receive)
+        kept.append(bytes(16 * 1024) + (body or b""))
+        return body
+
+    Intake._read = keeping  # type: ignore[method-assign]
 
 
 def main() -> None:

@@ -20,10 +20,20 @@ class Load:
     The last digit of a message is that of its recipient, so that filters can choose a tenth.
     """
 
-    def __init__(self, seed: int, *, connections: int = 8, repeats: float = 0.05, rate: float = 0.0) -> None:
+    def __init__(
+        self,
+        seed: int,
+        *,
+        connections: int = 8,
+        repeats: float = 0.05,
+        rate: float = 0.0,
+        path: str = "/in/spryng/dlr",
+        stays: bool = True,
+    ) -> None:
         """`repeats` is the share that is sent a second time, at once, on another connection: two at the same moment.
 
         `rate` is in messages a second, due at fixed times whatever the answers take; 0: as fast as they are answered.
+        Without `stays` every request has a connection of its own.
         """
         self.sent: dict[str, str] = {}
         self.times: list[float] = []
@@ -41,6 +51,7 @@ class Load:
         """Message → the moment at which its first 200 had been read."""
         self._random = Random(seed)
         self._connections, self._repeats, self._rate = connections, repeats, rate
+        self._path, self._stays = path, stays
         self._name = f"{seed:x}-{self._random.getrandbits(32):x}"
         self._at: dict[str, str] = {}
         self._unanswered: set[str] = set()
@@ -117,7 +128,9 @@ class Load:
         began = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(LATE):
-                status, outcome = await line.get(_report(message, self._at[message]))
+                status, outcome = await line.get(self._path + _report(message, self._at[message]))
+                if not self._stays:
+                    await line.hang_up()
         except (OSError, EOFError, TimeoutError):
             self.broken += 1
             await line.hang_up()
@@ -172,5 +185,5 @@ class _Line:
 
 
 def _report(message: str, at: str) -> str:
-    """The same for every repetition: the provider's time is a part of the report's identity."""
-    return f"/in/spryng/dlr?ID={message}&RECIPIENT=3161234567{message[-1]}&STATUS=10&OPERATOR_STATUS_AT={at}"
+    """A query, the same for every repetition: the provider's time is a part of the report's identity."""
+    return f"?ID={message}&RECIPIENT=3161234567{message[-1]}&STATUS=10&OPERATOR_STATUS_AT={at}"
