@@ -84,10 +84,26 @@ def test_the_configuration_loads_and_its_urls_are_printed(run: Run, tmp_path: Pa
         assert f"{URL}/in/spryng/{endpoint}/{secret}" in out
     assert "into the server block of sms.acme.nl" in out
     assert "location /in/ { include /etc/receiver/nginx-location.conf; }" in out
-    assert "proxy_pass http://127.0.0.1:8080;" in (tmp_path / "etc/receiver/nginx-location.conf").read_text()
     acted = [json.loads(line) for line in err.splitlines() if '"acted"' in line]
     assert [(line["command"], line["count"]) for line in acted] == [("init --system", 3)]
     assert secret not in err
+
+
+def test_nginx_gets_the_lines_that_are_tested_with_the_real_one_for_our_address_and_bodies(
+    run: Run, tmp_path: Path
+) -> None:
+    ours, shipped = tmp_path / "etc/receiver/nginx-location.conf", system.shipped() / "nginx-location.conf"
+    run()
+    assert ours.read_text() == shipped.read_text()
+    ours.unlink()
+    file = tmp_path / "etc/receiver/config.toml"
+    body = 'max_body = "100 KiB"\nlisten = "unix:/run/receiver/http.sock"\n'
+    file.write_text(file.read_text().replace('listen = "127.0.0.1:8080"', body))
+    run()
+    text = ours.read_text()
+    assert "proxy_pass http://unix:/run/receiver/http.sock;" in text
+    assert "client_max_body_size    100k;" in text
+    assert "8080" not in text
 
 
 def test_a_second_run_says_what_is_there_and_changes_nothing(run: Run, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What `init` writes: a configuration, short and complete enough to serve, fresh secrets, and the lines for nginx."""
+"""What `init` writes: a configuration, short and complete enough to serve, and fresh secrets."""
 
 import json
 import secrets
@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pydantic_core import to_jsonable_python
 
 from receiver import plugins
-from receiver.config import Listen
 
 SECRET_BYTES = 32
 
@@ -43,17 +42,6 @@ PLUGINS = """
 # [plugins]
 # directory = "handlers.d"  # handlers of your own, a file each
 """
-NGINX = """\
-# Included by nginx in the server block of your name:  location /in/ {{ include /etc/receiver/nginx-location.conf; }}
-proxy_pass {target};
-proxy_http_version 1.1;
-proxy_set_header Host $host;
-proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-proxy_set_header X-Forwarded-Proto $scheme;
-client_max_body_size {size};
-access_log off;                              # URLs hold the secret
-error_log /var/log/nginx/receiver.log crit;  # at "error" nginx writes whole URLs while the receiver is down
-"""
 
 
 def fresh_secret() -> str:
@@ -76,12 +64,6 @@ def system_text(written: Mapping[str, str], public_url: str, store: str) -> str:
 def source(name: str, secret: str) -> str:
     """The table of one source."""
     return SOURCE.format(name=name, secret=secret) + _own(name)
-
-
-def nginx(listen: Listen, max_body: int) -> str:
-    """What stands in nginx's location /in/."""
-    target = f"http://unix:{listen.path}" if listen.path else f"http://{listen}"
-    return NGINX.format(target=target, size=f"{max(max_body // 1024, 1)}k")
 
 
 def _head(public_url: str, store: str, where: str, after: str) -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 USER = "receiver"
 FOLDER, STATE = Path("/etc/receiver"), Path("/var/lib/receiver")
+NGINX = "nginx-location.conf"
 PREFIX = Path("/opt/receiver/bin")
 """Where the units look for the command."""
 HIDDEN = (Path("/home"), Path("/root"), Path("/run/user"))
@@ -111,8 +112,7 @@ def install(root: Path, sources: Sequence[str], public_url: str, *, named: bool)
     except ConfigFault:
         made.undo()
         raise
-    server = settings.server
-    made.file(etc / "nginx-location.conf", draft.nginx(server.listen, server.max_body), 0o644, Owner(0, ours.gid))
+    made.file(etc / NGINX, nginx(settings), 0o644, Owner(0, ours.gid))
     if made.new:
         opening.acted(settings, "init --system", count=len(made.new), root=str(root) if root != Path("/") else "")
     _next_steps(settings, root, places if there else {})
@@ -161,11 +161,23 @@ def _id(root: Path, database: str) -> int | None:
     return None
 
 
-def units() -> Path:
-    """The folder with the units: inside the package where it is installed, beside it in a clone."""
+def nginx(settings: "Settings") -> str:
+    """What stands in nginx's location /in/, for this address and these bodies."""
+    server, text = settings.server, (shipped() / NGINX).read_text("utf-8")
+    target = f"unix:{server.listen.path}" if server.listen.path else str(server.listen)
+    size = f"{-(-server.max_body // 1024)}k"
+    return text.replace("http://127.0.0.1:8080", f"http://{target}").replace(" 64k;", f" {size};")
+
+
+def shipped() -> Path:
+    """The folder of what stands beside a receiver: inside the package where it is installed, beside it in a clone."""
     package = Path(str(files("receiver")))
-    inside = package / "deploy/systemd"
-    return inside if inside.is_dir() else package.parent / "systemd"
+    return package / "deploy" if (package / "deploy").is_dir() else package.parent / "deploy"
+
+
+def units() -> Path:
+    """The folder with the units."""
+    return next(folder for folder in (shipped() / "systemd", shipped().parent / "systemd") if folder.is_dir())
 
 
 def _loaded(file: Path) -> "Settings":
@@ -192,7 +204,8 @@ def _next_steps(settings: "Settings", root: Path, added: dict[str, str]) -> None
     if not host:
         click.echo("These hold on this machine only: set server.public_url, and `receiver urls` prints them again.\n")
     click.echo(f"nginx, into the server block of {host or 'your name'} that listens on 443:")
-    click.echo(f"  location /in/ {{ include {FOLDER}/nginx-location.conf; }}\n")
+    click.echo(f"  location /in/ {{ include {FOLDER}/{NGINX}; }}\n  client_header_timeout 8s;\n")
+    click.echo(f"Another way in front: {shipped()}/Caddyfile, or nginx.conf there, a site of its own.\n")
     click.echo("Next, the units:")
     for command in _unit_commands(root, Path(sysconfig.get_path("scripts"))):
         click.echo(f"  {command}")
