@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry
@@ -23,6 +23,9 @@ class Meter(Collector):
         """Callbacks being answered."""
         self.configuration_ok = True
         """False where the last reload was refused."""
+        self.seen_at: dict[tuple[str, bytes], float] = {}
+        """Source and digest of a secret → when it was last used, Unix time."""
+        self._secrets: Mapping[str, tuple[bytes, ...]] = {}
         self._callbacks: Counter[tuple[str, str]] = Counter()
         self._refused: Counter[tuple[str, str]] = Counter()
         self._answers = [0] * (len(ANSWER_BUCKETS) + 1)
@@ -37,6 +40,12 @@ class Meter(Collector):
     def refused(self, source: str, reason: str) -> None:
         """A request was answered 404. `source` is empty where it is none of ours."""
         self._refused[source, reason] += 1
+
+    def watch(self, secrets: Mapping[str, tuple[bytes, ...]]) -> None:
+        """From now on these are the live secrets of each source, as digests in the order of the configuration."""
+        live = {(source, digest) for source, digests in secrets.items() for digest in digests}
+        self._secrets = secrets
+        self.seen_at = {which: at for which, at in self.seen_at.items() if which in live}
 
     def collect(self) -> Iterator[Metric]:
         """The counts as Prometheus reads them."""
@@ -53,8 +62,18 @@ class Meter(Collector):
         seconds = HistogramMetricFamily("receiver_answer_seconds", "From a request's arrival to its answer")
         bounds = [*map(str, ANSWER_BUCKETS), "+Inf"]
         seconds.add_metric([], list(zip(bounds, accumulate(self._answers), strict=True)), self._seconds)
-        yield from (callbacks, refused, seconds)
+        yield from (callbacks, refused, seconds, self._seen())
         yield GaugeMetricFamily("receiver_in_flight", "Callbacks being answered", self.in_flight)
         yield GaugeMetricFamily(
             "receiver_configuration_ok", "0 where the last reload was refused", int(self.configuration_ok)
         )
+
+    def _seen(self) -> GaugeMetricFamily:
+        """A secret is named by its place in the configuration, and is at 0 until it is used."""
+        seen = GaugeMetricFamily(
+            "receiver_secret_last_seen_timestamp_seconds", "Unix time", labels=["source", "secret"]
+        )
+        for source, digests in self._secrets.items():
+            for place, digest in enumerate(digests, 1):
+                seen.add_metric([source, str(place)], self.seen_at.get((source, digest), 0.0))
+        return seen

@@ -67,12 +67,18 @@ class Source:
             self, "endpoints", {point.name: point.purpose for point in reversed(self.provider.endpoints)}
         )
 
-    def knows(self, secret: str) -> bool:
-        """Compare a secret with all live ones, in a time that tells nothing."""
+    def known(self, secret: str) -> bytes | None:
+        """The digest of the live secret that this is, None for any other; b"" where none is needed.
+
+        It is compared with all of them, in a time that tells nothing.
+        """
         if not self.digests:
-            return not secret
-        given = digest(secret)
-        return any([compare_digest(given, known) for known in self.digests])  # noqa: C419 - all are compared
+            return None if secret else b""
+        given, found = digest(secret), None
+        for live in self.digests:
+            if compare_digest(given, live):
+                found = live
+        return found
 
 
 def digest(secret: str) -> bytes:
@@ -121,6 +127,7 @@ class Intake:
         self._meter = meter
         self._journal = journal
         self._on_refused = refused
+        meter.watch(_secrets(sources))
 
     def adopt(
         self, sources: Mapping[str, Source], *, max_body: int, max_in_flight: int, trusted: Sequence[peer.Network]
@@ -128,6 +135,7 @@ class Intake:
         """Go on with another configuration; requests that were let in under the old one end under it."""
         self.sources, self._max_body, self._trusted = sources, max_body, trusted
         self._room.most = max_in_flight
+        self._meter.watch(_secrets(sources))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.perf_counter()
@@ -161,7 +169,8 @@ class Intake:
             raise _Refused("unknown_source")
         if endpoint not in source.endpoints:
             raise _Refused("unknown_endpoint", name)
-        if not source.knows(secret):
+        known = source.known(secret)
+        if known is None:
             raise _Refused("wrong_secret" if secret else "no_secret", name, endpoint)
         if source.open and peer.came_through_proxy(scope):
             raise _Refused("proxied_without_authentication", name, endpoint)
@@ -169,6 +178,8 @@ class Intake:
             address = peer.client_address(scope, self._trusted)
             if address is None or not peer.is_in(address, source.allow_from):
                 raise _Refused("address", name, endpoint)
+        if known:
+            self._meter.seen_at[name, known] = time.time()
         return source, endpoint
 
     def _note_refusal(self, refusal: _Refused, scope: Scope) -> None:
@@ -310,6 +321,10 @@ class Intake:
         seconds = max(1, round(fault.retry_after / timedelta(seconds=1)))
         await _answer(send, 503, b"Not stored; send it again.\n", ((b"retry-after", str(seconds).encode()),))
         return "unavailable"
+
+
+def _secrets(sources: Mapping[str, Source]) -> dict[str, tuple[bytes, ...]]:
+    return {name: source.digests for name, source in sources.items()}
 
 
 def stamp(source: Source, callback: Callback, events: Sequence[Event]) -> Sequence[Event]:

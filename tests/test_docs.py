@@ -236,6 +236,7 @@ def exported() -> dict[str, Metric]:
     meter = Meter()
     meter.answered("spryng", "stored", 0.001)
     meter.refused("spryng", "wrong_secret")
+    meter.watch({"spryng": (b"digest",)})
     counts = dict.fromkeys(("received", "done", "filtered", "cancelled", "pending", "running", "dead"), 1)
     handler = HandlerStats("log", "ok", **counts, oldest_pending_at=NOW, standing=Standing("log"))
     stats = Stats(handlers=(handler,), sources=(SourceStats("spryng"),), quarantine={"spryng": 1})

@@ -57,3 +57,22 @@ def test_two_meters_count_for_themselves() -> None:
     one, other = Meter(), Meter()
     one.answered("spryng", "stored", 0.001)
     assert ("receiver_callbacks_total", "stored", "spryng") not in samples(other)
+
+
+def test_a_secret_is_named_by_its_place_and_is_at_0_until_it_is_used() -> None:
+    meter = Meter()
+    meter.watch({"spryng": (b"old", b"new"), "bulkvs": (b"old",)})
+    meter.seen_at["spryng", b"new"] = 1.5
+    name = "receiver_secret_last_seen_timestamp_seconds"
+    found = {tuple(labels): value for (family, *labels), value in samples(meter).items() if family == name}
+    assert found == {("1", "spryng"): 0, ("2", "spryng"): 1.5, ("1", "bulkvs"): 0}
+    assert b"old" not in generate_latest(meter.registry)
+
+
+def test_a_secret_that_moves_up_keeps_its_time_and_one_that_went_is_forgotten() -> None:
+    meter = Meter()
+    meter.watch({"spryng": (b"old", b"new")})
+    meter.seen_at |= {("spryng", b"old"): 1.0, ("spryng", b"new"): 2.0}
+    meter.watch({"spryng": (b"new",)})
+    assert samples(meter)["receiver_secret_last_seen_timestamp_seconds", "1", "spryng"] == 2.0
+    assert list(meter.seen_at) == [("spryng", b"new")]

@@ -1,11 +1,12 @@
 """Who may ask the admin listener, and what the metrics say."""
 
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from web_kit import DLR, LISTEN, REPORT, SOURCES, Site, receiving
+from web_kit import DLR, LISTEN, NEXT_SECRET, REPORT, SECRET, SOURCES, Site, receiving
 
 from receiver.admin.pages import host_name
 
@@ -110,6 +111,17 @@ async def test_refusals_are_counted_by_reason(site: Site) -> None:
     await site.get("/in/nexmo/x/y")
     assert await metric(site, "receiver_refused_total", source="spryng", reason="wrong_secret") == 1
     assert await metric(site, "receiver_refused_total", source="", reason="unknown_source") == 1
+
+
+async def test_each_secret_says_when_it_was_last_used(site: Site) -> None:
+    name, began = "receiver_secret_last_seen_timestamp_seconds", time.time()
+    for path in (REPORT, f"{DLR}x", f"/in/spryng/nothing/{SECRET}", REPORT.replace(SECRET, "x")):
+        await site.get(path)
+    assert await metric(site, name, source="spryng", secret="2") == 0
+    await site.get(REPORT.replace(SECRET, NEXT_SECRET))
+    seen = [await metric(site, name, source="spryng", secret=place) for place in ("1", "2")]
+    assert [began <= (at or 0) <= time.time() for at in seen] == [True, True]
+    assert await metric(site, name, source="bulkvs", secret="1") == 0
 
 
 async def test_strangers_cannot_make_labels(site: Site) -> None:
