@@ -10,12 +10,12 @@ from receiver import cli, http, serving
 from receiver.dispatch import judge
 from receiver.events import Event
 from receiver.perform import Result
-from receiver.store import migrate
+from receiver.store import migrate, rows
 from receiver.store.base import Done, Outcome, Recorded
-from receiver.store.sqlite import claiming, files, lanes, rows
-from receiver.store.sqlite.lanes import is_set
+from receiver.store.bits import is_set
+from receiver.store.plan import First, Planner
+from receiver.store.sqlite import claiming, files, lanes
 from receiver.store.sqlite.log import LogWriter
-from receiver.store.sqlite.plan import First, Planner
 from receiver.web import Intake
 
 FAULTS: dict[str, Callable[[], None]] = {}

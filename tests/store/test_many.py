@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from factories import NOW
 
+from receiver.store import rows
 from receiver.store.base import HORIZON, everything
-from receiver.store.sqlite import claiming, files, lanes, rows, settling
+from receiver.store.sqlite import claiming, files, lanes, settling
 from receiver.store.sqlite.desk import Connections
 
 MANY = 5_000

@@ -10,7 +10,8 @@ import pytest
 from web_kit import DLR, FORM, LISTEN, MESSAGE, MO, NAMELESS, REPORT, SOURCES, WEBHOOK, Answer, Site, receiving, request
 
 from drills.waiting import until
-from receiver.store.sqlite import files, log
+from receiver.store import group
+from receiver.store.sqlite import files
 
 pytestmark = pytest.mark.anyio
 
@@ -76,7 +77,7 @@ async def test_tests_of_the_url_do_not_need_the_store(impatient: Site) -> None:
 async def test_beyond_a_bounded_queue_callbacks_are_refused_at_once(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log, "MOST_WAITING", 1)
+    monkeypatch.setattr(group, "MOST_WAITING", 1)
     with site.locked():
         first = asyncio.create_task(site.get(REPORT))
         await until(site.is_storing)
@@ -94,7 +95,7 @@ async def test_beyond_a_bounded_queue_callbacks_are_refused_at_once(
 
 
 async def test_a_full_queue_of_bytes_refuses_too(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log, "MOST_BYTES", 10)
+    monkeypatch.setattr(group, "MOST_BYTES", 10)
     with site.locked():
         first = asyncio.create_task(site.get(REPORT))
         await until(site.is_storing)

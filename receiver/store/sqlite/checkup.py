@@ -8,8 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from receiver.store import migrate
-from receiver.store.sqlite import files, looking, rows
+from receiver.store import migrate, rows
+from receiver.store.sqlite import files, looking
 from receiver.store.sqlite.desk import Connections
 from receiver.store.views import Stats
 

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from receiver.store import bits, rows
 from receiver.store.base import Dispatch, Passes
-from receiver.store.sqlite import rows
 from receiver.store.sqlite.desk import Connections
-from receiver.store.sqlite.lanes import Place, add, dispatch_id, events_at, insert, set_bit
+from receiver.store.sqlite.lanes import Place, add, dispatch_id, events_at, insert
 from receiver.store.views import StoredEvent
 
 MOST_CLAIMED = 1000  # new events in one claim, and
@@ -156,9 +156,7 @@ def _claim_new(at: Connections, asked: Asked, limit: int) -> list[Dispatch]:
     if not ahead.wanted:
         return []
     first, last = ahead.wanted[0].cursor, ahead.wanted[-1].cursor
-    settled = bytearray((last - first + 8) // 8)
-    for missing in set(range(first, last + 1)) - {stored.cursor for stored in ahead.wanted}:
-        set_bit(settled, missing - first)
+    settled = bits.all_set_but((stored.cursor - first for stored in ahead.wanted), last - first + 1)
     number = at.dispatch.execute(
         "INSERT INTO claims (handler, first, count, settled, owner) VALUES (?, ?, ?, ?, ?)",
         (handler, first, last - first + 1, bytes(settled), owner),

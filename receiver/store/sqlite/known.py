@@ -4,8 +4,8 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-from receiver.store.sqlite import rows
-from receiver.store.sqlite.plan import Fate, First
+from receiver.store import rows
+from receiver.store.plan import Fate, First
 
 MOST_VALUES = 500  # in one look-up
 FIND_KEYS = "SELECT key, position, id FROM events WHERE key IN ({})"

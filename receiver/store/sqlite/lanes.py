@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
+from receiver.store import bits, rows
 from receiver.store.base import MOST_INTERRUPTIONS, Waiting
-from receiver.store.sqlite import rows
 from receiver.store.sqlite.desk import Connections
 from receiver.store.views import Standing, StoredEvent
 
@@ -68,7 +68,7 @@ def take_over(at: Connections, owner: str, now: datetime) -> int:
     for claim, handler, first, count, settled, _ in at.dispatch.execute(
         "SELECT * FROM claims WHERE owner <> ?", (owner,)
     ).fetchall():
-        open_bits = [first + bit for bit in range(count) if not is_set(settled, bit)]
+        open_bits = [first + bit for bit in bits.open_bits(settled, count)]
         for stored in events_at(at, open_bits):
             insert(at, handler, stored, "interrupted", reason=ENDED, interruptions=1)
             at.dispatch.execute(LOG, (handler, stored.cursor, 0, rows.to_micros(now), 1, 0, "interrupted", ENDED))
@@ -176,13 +176,3 @@ def add(at: Connections, handler: str, **counts: int) -> None:
     """Move counters of a lane."""
     sets = ", ".join(f"{name} = {name} + {count}" for name, count in counts.items())
     at.dispatch.execute(f"UPDATE lanes SET {sets} WHERE handler = ?", (handler,))
-
-
-def is_set(bits: bytes | bytearray, bit: int) -> bool:
-    """Whether an event of a claim is settled."""
-    return bool(bits[bit >> 3] >> (bit & 7) & 1)
-
-
-def set_bit(bits: bytearray, bit: int) -> None:
-    """Settle an event of a claim."""
-    bits[bit >> 3] |= 1 << (bit & 7)

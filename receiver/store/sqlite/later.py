@@ -1,21 +1,14 @@
 """What no answer waits for, and goes along with a later commit: fates of answers, counts of refused requests."""
 
 import sqlite3
-from collections import Counter
-from typing import NamedTuple
+
+from receiver.store.group import Later
 
 MARK = "UPDATE fates SET fate = ? WHERE digest = ? AND position = ?"
 REFUSED = (
     "INSERT INTO sources (source, refused) VALUES (?, ?)"
     " ON CONFLICT (source) DO UPDATE SET refused = refused + excluded.refused"
 )
-
-
-class Later(NamedTuple):
-    """What goes along with a later commit: fates of answers, and counts of refused requests."""
-
-    marks: list[tuple[str, bytes, int]]
-    refused: Counter[str]
 
 
 def write(db: sqlite3.Connection, later: Later) -> None:

@@ -7,9 +7,10 @@ from typing import Any
 from pydantic_core import from_json
 
 from receiver import numbers
-from receiver.store.sqlite import lookup, rows
+from receiver.store import bits, rows
+from receiver.store.sqlite import lookup
 from receiver.store.sqlite.desk import Connections
-from receiver.store.sqlite.lanes import dispatch_id, is_set
+from receiver.store.sqlite.lanes import dispatch_id
 from receiver.store.views import (
     AttemptLine,
     DispatchLine,
@@ -155,7 +156,7 @@ def _is_running(at: Connections, handler: str, position: int) -> bool:
         "SELECT first, settled FROM claims WHERE handler = ? AND ? BETWEEN first AND first + count - 1",
         (handler, position),
     )
-    return any(not is_set(settled, position - first) for first, settled in claims)
+    return any(not bits.is_set(settled, position - first) for first, settled in claims)
 
 
 def _packed(at: Connections, handler: str, position: int) -> AttemptLine | None:
@@ -238,7 +239,7 @@ def _handler(at: Connections, row: Sequence[Any], end: int) -> HandlerStats:
         "SELECT count(*) FROM exceptions WHERE handler = ? AND state IN ('running', 'alone')", (handler,)
     ).fetchone()[0]
     for count, settled in at.dispatch.execute("SELECT count, settled FROM claims WHERE handler = ?", (handler,)):
-        running += count - sum(byte.bit_count() for byte in settled)
+        running += count - bits.settled(settled)
     behind = max(end + 1 - reached, 0)
     received = end + 1 - start + replays
     waiting, first = _excepted(at, handler, received - done - filtered - cancelled - dead - running - behind)

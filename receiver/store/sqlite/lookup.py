@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from receiver import numbers
-from receiver.store.sqlite import rows
+from receiver.store import rows
 from receiver.store.sqlite.desk import Connections
 from receiver.store.views import Selector, StoredEvent
 

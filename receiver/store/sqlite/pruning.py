@@ -5,7 +5,8 @@ from datetime import datetime
 
 from pydantic_core import to_json
 
-from receiver.store.sqlite import acts, rows
+from receiver.store import rows
+from receiver.store.sqlite import acts
 from receiver.store.sqlite.claiming import MOST_SEEN
 from receiver.store.sqlite.desk import Connections
 

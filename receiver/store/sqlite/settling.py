@@ -1,26 +1,14 @@
 """Writing what became of attempts: bits of claims, exceptions, counters and the attempt log, in one transaction."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
-from typing import NamedTuple
+from datetime import datetime
 
-from pydantic_core import to_json
-
-from receiver.store.base import (
-    MOST_INTERRUPTIONS,
-    Dead,
-    Done,
-    Filtered,
-    Interrupted,
-    Outcome,
-    Released,
-    RetryAt,
-    Settlement,
-)
-from receiver.store.sqlite import rows
+from receiver.store import bits, rows
+from receiver.store.base import Done, Filtered, Settlement
+from receiver.store.outcomes import Change, change_of, line_of, packed
 from receiver.store.sqlite.claiming import MOST_PROBED
 from receiver.store.sqlite.desk import Connections
-from receiver.store.sqlite.lanes import LOG, Place, add, insert, is_set, set_bit
+from receiver.store.sqlite.lanes import LOG, Place, add, insert
 from receiver.store.views import StoredEvent
 
 CHANGE = (
@@ -69,15 +57,15 @@ def _settle_claim(
     held, done = [], []
     for settlement in settlements:
         bit = settlement.dispatch.place.position - first
-        held.append(not is_set(settled, bit))
+        held.append(not bits.is_set(settled, bit))
         if not held[-1]:
             continue
-        set_bit(settled, bit)
+        bits.set_bit(settled, bit)
         if isinstance(settlement.outcome, Done):
             done.append((bit, settlement))
         else:
             _except(at, settlement, now)
-    if int.from_bytes(settled, "little").bit_count() == count:
+    if bits.settled(settled) == count:
         at.dispatch.execute("DELETE FROM claims WHERE claim = ?", (claim,))
     else:
         at.dispatch.execute("UPDATE claims SET settled = ? WHERE claim = ?", (bytes(settled), claim))
@@ -132,55 +120,15 @@ def _settle_exception(at: Connections, settlement: Settlement, place: Place, now
     return True
 
 
-class Change(NamedTuple):
-    """What an outcome makes of a dispatch that is not over, or dead: values of an exception, counts as increments."""
-
-    state: str
-    attempts: int = 0
-    interruptions: int = 0
-    probes: int = 0
-    target: bool = False
-    due_at: int = 0
-    first_at: int | None = None
-    died_at: int | None = None
-    reason: str = ""
-
-
 def _change(at: Connections, settlement: Settlement, place: Place, now: datetime) -> Change | None:
     """Move the counters. None where the dispatch is over: done or filtered."""
     handler = settlement.dispatch.handler
-    first_at = None if settlement.began_at is None else rows.to_micros(settlement.began_at)
-    outcome: Outcome = settlement.outcome
-    match outcome:
-        case Done():
-            add(at, handler, done=1)
-            return None
-        case Filtered():
-            add(at, handler, filtered=1)
-            return None
-        case Released():
-            state = "interrupted" if settlement.dispatch.alone else "again"
-            return Change(state)
-        case Dead():
-            add(at, handler, dead=1)
-            return Change("dead", 1, first_at=first_at, died_at=rows.to_micros(now), reason=outcome.reason)
-        case Interrupted():
-            if place.interruptions + 1 < MOST_INTERRUPTIONS:
-                return Change("interrupted", interruptions=1, first_at=first_at, reason=outcome.reason)
-            add(at, handler, dead=1)
-            died_at = rows.to_micros(now)
-            reason = f"killed: {outcome.reason.removeprefix('killed: ')}"
-            return Change("dead", interruptions=1, first_at=first_at, died_at=died_at, reason=reason)
-        case RetryAt():
-            return Change(
-                "again",
-                attempts=int(outcome.charged),
-                probes=next_round(at, handler) if outcome.probe else 0,
-                target=outcome.target,
-                due_at=rows.to_micros(outcome.at),
-                first_at=first_at,
-                reason=outcome.reason,
-            )
+    change, counted = change_of(settlement, place.interruptions, now)
+    if counted:
+        add(at, handler, **{counted: 1})
+    if change and change.probes:
+        return change._replace(probes=next_round(at, handler))
+    return change
 
 
 def next_round(at: Connections, handler: str) -> int:
@@ -190,37 +138,11 @@ def next_round(at: Connections, handler: str) -> int:
 
 def _log(at: Connections, settlement: Settlement, place: Place) -> None:
     """A line of the attempt log."""
-    if settlement.began_at is None or isinstance(settlement.outcome, Filtered | Released):
-        return
-    verdict, answer = _words(settlement.outcome)
-    began, took = rows.to_micros(settlement.began_at), int(settlement.took / timedelta(microseconds=1))
-    dispatch = settlement.dispatch
-    line = (dispatch.handler, place.position, place.replay, began, dispatch.number, took, verdict, answer)
-    at.dispatch.execute(LOG, line)
+    if line := line_of(settlement):
+        at.dispatch.execute(LOG, (settlement.dispatch.handler, place.position, place.replay, *line))
 
 
-def _words(outcome: Outcome) -> tuple[str, str]:
-    match outcome:
-        case Done(answer):
-            return "done", answer
-        case RetryAt():
-            return "retry", outcome.reason
-        case Dead(reason):
-            return "dead", reason
-        case Interrupted(reason):
-            return "interrupted", reason
-    return type(outcome).__name__.lower(), ""
-
-
-def _pack(at: Connections, handler: str, first: int, lines: Sequence[tuple[int, Settlement]]) -> None:
+def _pack(at: Connections, handler: str, first: int, lines: list[tuple[int, Settlement]]) -> None:
     """The attempts of one claim that went well at once, in one row."""
-    entries = [
-        (offset, rows.to_micros(line.began_at), int(line.took / timedelta(microseconds=1)), line.outcome.answer)
-        for offset, line in lines
-        if line.began_at is not None and isinstance(line.outcome, Done)
-    ]
-    if entries:
-        at.dispatch.execute(
-            "INSERT OR REPLACE INTO packed_attempts VALUES (?, ?, ?, ?)",
-            (handler, first, min(entry[0] for entry in entries), to_json(entries).decode()),
-        )
+    if entries := packed(lines):
+        at.dispatch.execute("INSERT OR REPLACE INTO packed_attempts VALUES (?, ?, ?, ?)", (handler, first, *entries))

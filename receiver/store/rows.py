@@ -1,12 +1,10 @@
 """Rows of the log: events and callbacks to columns and back, unique keys, ids, and the terms they are found by."""
 
 import random
-import sqlite3
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from hashlib import blake2b
-from itertools import chain
 from typing import Any, NamedTuple
 
 from receiver import numbers
@@ -15,13 +13,11 @@ from receiver.events import DeliveryReport, Event, Identity, event_of
 from receiver.store.views import StoredEvent
 
 EVENT_COLUMNS = "position, kind, id, data"
-EVENTS = (
-    "INSERT INTO events (position, key, id, callback, kind, source, received_at, occurred_at, message_id, reference,"
-    " originator, recipient, status, rank, simulated, data) VALUES "
+EVENT_ROW = (
+    "position, key, id, callback, kind, source, received_at, occurred_at, message_id, reference, originator, recipient,"
+    " status, rank, simulated, data"
 )
-MOST_ROWS = 64  # in one statement
 CALLBACK_COLUMNS = "number, received_at, source, endpoint, method, query, content_type, body, outcome, simulated"
-CALLBACKS = f"INSERT INTO callbacks ({CALLBACK_COLUMNS}) VALUES "
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -115,25 +111,8 @@ def _digest(source: str, identity: Identity, size: int) -> bytes:
     return blake2b("\x00".join((source, *identity.values)).encode("utf-8", "replace"), digest_size=size).digest()
 
 
-def insert(db: sqlite3.Connection, head: str, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Insert rows, many in a statement: each run of one gives the interpreter away and has to wait for it again."""
-    at, most = 0, MOST_ROWS
-    while at < len(rows):
-        while most > len(rows) - at:
-            most //= 2
-        some = rows[at : at + most]
-        db.execute(_many(head, len(some), len(some[0])), list(chain.from_iterable(some)))
-        at += most
-
-
-@lru_cache(maxsize=64)
-def _many(head: str, rows: int, columns: int) -> str:
-    row = f"({','.join('?' * columns)})"
-    return head + ",".join([row] * rows)
-
-
 def event_row(position: int, key: bytes | None, callback: int | None, event: Event, received: int) -> tuple[Any, ...]:
-    """The columns of EVENTS; `received` is the event's `received_at` in microseconds since 1970."""
+    """The columns of EVENT_ROW; `received` is the event's `received_at` in microseconds since 1970."""
     status, rank = (event.status._value_, event.rank) if isinstance(event, DeliveryReport) else (None, None)
     return (
         position,
@@ -156,7 +135,7 @@ def event_row(position: int, key: bytes | None, callback: int | None, event: Eve
 
 
 def callback_row(number: int, callback: Callback, outcome: str, received: int) -> tuple[Any, ...]:
-    """The columns of CALLBACKS; `received` as above."""
+    """The columns of CALLBACK_COLUMNS; `received` as above."""
     return (
         number,
         received,
@@ -186,9 +165,9 @@ def callback_from(row: Sequence[Any]) -> Callback:
 
 
 def event_from(row: Sequence[Any]) -> StoredEvent:
-    """The event of EVENT_COLUMNS; its cursor is its position."""
-    position, kind, raw, data = row
-    return StoredEvent(event_of(kind, id_text(raw), data.encode()), position)
+    """The event of EVENT_COLUMNS; its cursor is what comes first."""
+    cursor, kind, raw, data = row
+    return StoredEvent(event_of(kind, id_text(raw), data.encode()), cursor)
 
 
 def term(kind: str, text: str) -> int:

@@ -1,25 +1,29 @@
 """What one commit of the log will write: which callbacks are new, which repeat, and under which numbers. No I/O."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from receiver.callback import Callback
 from receiver.events import Event
+from receiver.store import rows
 from receiver.store.base import Recorded
-from receiver.store.sqlite import rows
 
 RETRY_WINDOW = timedelta(hours=24)
 SUSPICIOUS = timedelta(seconds=10)
 _ORDER = ("stored", "quarantined", "duplicate")
 
 
+Place = Any
+"""Where an event lies in the log: the database's own."""
+
+
 class Fate(NamedTuple):
     """The newest event with a content, and whether the answer to it got out."""
 
-    position: int
+    place: Place
     id: str
     received_at: datetime
     fate: str
@@ -28,7 +32,7 @@ class Fate(NamedTuple):
 class First(NamedTuple):
     """The event that a duplicate repeats."""
 
-    position: int
+    place: Place
     id: str
 
 
@@ -69,8 +73,8 @@ class Plan:
 
     callbacks: list[tuple[Any, ...]] = field(default_factory=list)
     events: list[tuple[Any, ...]] = field(default_factory=list)
-    copies: list[tuple[int, int]] = field(default_factory=list)
-    fates: list[tuple[bytes, int, int]] = field(default_factory=list)
+    copies: list[tuple[Place, int]] = field(default_factory=list)
+    fates: list[tuple[bytes, Place, int]] = field(default_factory=list)
     quarantine: list[tuple[int, str, str]] = field(default_factory=list)
     sources: dict[str, list[int]] = field(default_factory=dict)
     """stored, duplicates, quarantined, simulated, last_at."""
@@ -80,9 +84,11 @@ class Plan:
 class Planner:
     """Gives positions and numbers without gaps, beginning behind the newest of the log."""
 
-    def __init__(self, position: int, number: int, known: Known) -> None:
+    def __init__(self, position: int, number: int, known: Known, *, place: Callable[[int], Place] = int) -> None:
+        """`place` says where an event of a new position lies."""
         self.position = position
         self.number = number
+        self._place = place
         self._keys = dict(known.keys)
         self._fates = dict(known.fates)
         self.plan = Plan()
@@ -97,7 +103,7 @@ class Planner:
         self.number += 1
         outcomes: list[str] = []
         ids: list[str] = []
-        uncertain: list[tuple[bytes, int]] = []
+        uncertain: list[tuple[bytes, Place]] = []
         if entry.fault:
             self.plan.quarantine.append((self.number, entry.callback.source, entry.fault))
             outcomes.append("quarantined")
@@ -106,12 +112,12 @@ class Planner:
                 first = self._repeats(entry.callback, event, key, digest)
                 outcomes.append("duplicate" if first else "stored")
                 if first:
-                    self.plan.copies.append((first.position, self.number))
+                    self.plan.copies.append((first.place, self.number))
                 else:
                     first = self._append(event, key, entry.received)
                 ids.append(first.id)
                 if digest:
-                    uncertain.append((digest, first.position))
+                    uncertain.append((digest, first.place))
                     self._await_fate(digest, first, entry.callback.received_at)
         outcome = outcomes[0] if len(outcomes) == 1 else min(outcomes, key=_ORDER.index) if outcomes else "ignored"
         self.plan.callbacks.append(rows.callback_row(self.number, entry.callback, outcome, entry.received))
@@ -128,14 +134,14 @@ class Planner:
         event.suspected_duplicate_of = None
         age = callback.received_at - newest.received_at
         if newest.fate == "unanswered" and age < RETRY_WINDOW:
-            return First(newest.position, newest.id)
+            return First(newest.place, newest.id)
         if age < SUSPICIOUS or newest.fate == "unknown":
             event.suspected_duplicate_of = newest.id
         return None
 
     def _append(self, event: Event, key: rows.Key | None, received: int) -> First:
         self.position += 1
-        first = First(self.position, event.id)
+        first = First(self._place(self.position), event.id)
         self.plan.events.append(rows.event_row(self.position, key and key.key, self.number, event, received))
         if key is not None:
             self._keys[key.key] = first
@@ -143,8 +149,8 @@ class Planner:
 
     def _await_fate(self, digest: bytes, first: First, received_at: datetime) -> None:
         """From now on this one is the newest with its content, and nobody knows whether its answer gets out."""
-        self.plan.fates.append((digest, first.position, rows.to_micros(received_at)))
-        self._fates[digest] = Fate(first.position, first.id, received_at, "unknown")
+        self.plan.fates.append((digest, first.place, rows.to_micros(received_at)))
+        self._fates[digest] = Fate(first.place, first.id, received_at, "unknown")
 
     def _count(self, entry: Entry, outcome: str, outcomes: Sequence[str]) -> None:
         source = entry.callback.source
