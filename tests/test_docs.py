@@ -21,6 +21,7 @@ from receiver.admin.pages import StatsMetrics
 from receiver.callback import Callback
 from receiver.cli import EX_CONFIG, Commands
 from receiver.cli import receiver as command_line
+from receiver.cli.verdict import VERDICTS
 from receiver.events import MEANINGS, DeliveryReport, InboundMessage, Notice, Reason, event_from
 from receiver.metrics import Meter
 from receiver.notices import ENDINGS
@@ -146,8 +147,8 @@ def spoken() -> Iterator[tuple[str, list[str]]]:
     for page in PAGES:
         lines = [line for language in ("sh", "") for body in fences(page, language) for line in body.splitlines()]
         for said in lines + re.findall(r"`([^`\n]+)`", prose(page)):
-            if found := re.search(r"(?:^|\$ |\.venv/bin/|-- |&& )receiver ([a-z].*)", said):
-                words = shlex.split(re.split(r" &&|  +#|[…|]", found[1])[0].replace("'", " "))
+            for found in re.finditer(r"(?:^|\$ |\.venv/bin/|-- |&& |sudo |[|] |-r )receiver (?=[a-z])", said):
+                words = shlex.split(re.split(r" &&|  +#|[…|]", said[found.end() :])[0].replace("'", " "))
                 yield f"{page}: {said}", words
 
 
@@ -164,6 +165,12 @@ def exists(command: click.Command, words: list[str]) -> bool:
             return False
     options = {option for parameter in command.params for option in parameter.opts} | {"--help"}
     return all(word.partition("=")[0] in options for word in words if word.startswith("--"))
+
+
+def test_the_page_on_messages_explains_every_verdict() -> None:
+    table = rows(section("docs/how-to/did-message-x-arrive.md", "What the verdict means"))
+    told = {word for row in table for word in codes(row[0])}
+    assert told == {words.split()[0].rstrip(",") for words in VERDICTS.values()} | {"RECEIVED"}
 
 
 def test_the_provider_of_the_how_to_reads_its_case() -> None:
