@@ -31,6 +31,10 @@ class StoreTaken(ReceiverError):
     """Another process already has this store; the message names its pid."""
 
 
+class BackupFailed(ReceiverError):
+    """No backup was made; the message says why, and nothing of it is left."""
+
+
 class StoreUnusable(ReceiverError):
     """The store is corrupt, newer than this version, or not durable; the message names the cure."""
 

@@ -1,4 +1,4 @@
-"""The command `prune`: removes now what `serve` would remove within the hour."""
+"""`prune` and `migrate`: what `serve` does by itself, done now."""
 
 from datetime import datetime
 from pathlib import Path
@@ -43,6 +43,32 @@ def prune(config: Path | None, simulated: bool) -> int:
     show.line(f"{show.count(removed, 'record')} {which} removed")
     if removed:
         opening.acted(loaded, "prune", count=removed, which=which)
+    return 0
+
+
+@options.command(
+    "receiver migrate        after an update, before the receiver is started again",
+)
+@options.config
+def migrate(config: Path | None) -> int:
+    """Bring the store's schema up to date, after a copy of both files beside them. Creates a store that is missing.
+
+    A receiver does this by itself when it starts; here it can be seen before. A store of a newer version is refused.
+    """
+    from receiver.store.sqlite import migrate as bring_up_to_date
+
+    loaded = opening.settings(config)
+    done = bring_up_to_date(loaded.store.path)
+    for copy in done.copies:
+        show.line(f"copied    {show.safe(copy)}")
+    for step in done.steps:
+        show.line(f"migrated  {step}")
+    if done.created:
+        show.line(f"created   {show.safe(loaded.store.path)}")
+    if done.steps or done.created:
+        opening.acted(loaded, "migrate", count=len(done.steps), steps=list(done.steps))
+    else:
+        show.line("Nothing to do: the schema is up to date.")
     return 0
 
 

@@ -3,13 +3,16 @@
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from receiver.callback import Callback
 from receiver.events import Event, Notice
 from receiver.store.views import (
+    Backup,
     DispatchLine,
     DispatchSelector,
+    Erased,
     EventTrace,
     Quarantined,
     Selector,
@@ -81,6 +84,14 @@ Passes = Callable[[Event], bool]
 def everything(_event: Event) -> bool:
     """No filter."""
     return True
+
+
+Tell = Callable[[str, int, int], None]
+"""Hears how far long work is: which part of it, how much is done, and of how much. Called from any thread."""
+
+
+def quietly(_part: str, _done: int, _of: int) -> None:
+    """Tells nobody."""
 
 
 Outcome = Done | Filtered | RetryAt | Dead | Interrupted | Released
@@ -278,6 +289,26 @@ class Store(Protocol):
 
         Nothing that a handler still waits for is removed, nor the newest event.
         """
+
+    async def erase(self, number: str, *, now: datetime, dry_run: bool = False, tell: Tell = quietly) -> Erased:
+        """Remove a person's data while others go on: no byte of the number stays but in other people's words.
+
+        Events to or from the number go, with their callbacks, dispatches and attempts. Their places in the log stay
+        empty; what handlers had not settled of them is cancelled. Done in batches: what raises is done by a second
+        call. With `dry_run` nothing is changed, and what is only found by erasing (`blotted`, `traces`) is not told.
+        """
+
+    async def backup(self, path: Path, *, now: datetime, tell: Tell = quietly) -> Backup:
+        """Make a folder from which all of this can be restored, as of one moment, while others go on.
+
+        The folder appears whole and verified, or not at all. Raises StoreUnavailable, in words for an operator.
+        """
+
+    async def backups(self) -> Sequence[Backup]:
+        """The backups that were made of this store and not forgotten, the oldest first."""
+
+    async def forget_backups(self, paths: Sequence[str]) -> None:
+        """Take backups off the list; their files are the caller's."""
 
     async def close(self) -> None:
         """Finish what was begun and let go of everything."""

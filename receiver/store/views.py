@@ -113,6 +113,34 @@ class DispatchLine:
 
 
 @dataclass(frozen=True, slots=True)
+class Backup:
+    """A copy of everything that was made."""
+
+    path: str
+    made_at: datetime
+    events: int
+    bytes: int
+
+
+@dataclass(slots=True)
+class Erased:
+    """What of a person was erased, or would be."""
+
+    events: int = 0
+    callbacks: int = 0
+    quarantined: int = 0
+    """Callbacks in quarantine that named the number."""
+    cancelled: int = 0
+    """Dispatches of these events that were not settled; they count as cancelled."""
+    blotted: int = 0
+    """Answers, reasons and notices that named the number, with stars in its place now."""
+    mentions: int = 0
+    """Callbacks of other people that name the number in their words; they stay."""
+    traces: int = 0
+    """Places in the store's files where old bytes of it could not be overwritten."""
+
+
+@dataclass(frozen=True, slots=True)
 class EventTrace:
     """All that is known of one event."""
 

@@ -1,5 +1,6 @@
 """The store in two SQLite files: `receiver.db` is the log, `receiver.dispatch.db` what the handlers did with it."""
 
+from receiver.store.sqlite.migrating import migrate
 from receiver.store.sqlite.store import SqliteStore
 
-__all__ = ["SqliteStore"]
+__all__ = ["SqliteStore", "migrate"]

@@ -135,8 +135,17 @@ def _look_ahead(at: Connections, asked: Asked, first: int, limit: int) -> Stretc
                 if len(wanted) == limit:
                     break
         if len(found) < most:
+            reached = _void(at, reached)
             break
     return Stretch(first, reached - first + 1, there, wanted)
+
+
+def _void(at: Connections, reached: int) -> int:
+    """The end of the log where all behind a position was erased, else that position."""
+    end = at.end()
+    if end > reached and not at.log.execute(NEW, (reached + 1, 1)).fetchone():
+        return end
+    return reached
 
 
 def _claim_new(at: Connections, asked: Asked, limit: int) -> list[Dispatch]:

@@ -18,6 +18,8 @@ TICK = 0.005  # seconds between two transactions while there is work: what comes
 LONGEST = 0.005  # seconds after which a transaction takes no further job: small ones must not wait for large ones
 SMALL = 16  # events that a job is about; up to so many it goes before larger ones
 
+END = "SELECT max(coalesce((SELECT max(position) FROM events), 0), coalesce((SELECT max(position) FROM erased), 0))"
+
 T = TypeVar("T")
 
 
@@ -36,8 +38,8 @@ class Connections:
             raise
 
     def end(self) -> int:
-        """The newest position of the log; 0 where nothing was ever stored."""
-        return int(self.log.execute("SELECT coalesce(max(position), 0) FROM events").fetchone()[0])
+        """The newest position of the log, also of an erased event; 0 where nothing was ever stored."""
+        return int(self.log.execute(END).fetchone()[0])
 
     def close(self) -> None:
         """Close both."""

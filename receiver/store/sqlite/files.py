@@ -77,14 +77,11 @@ def prepare(path: Path, file: str) -> None:
         raise StoreUnavailable(f"cannot open {path}: {fault.strerror}") from fault
     try:
         with closing(connect(path, file)) as db:
-            version = _version(db)
-            _refuse_newer(path, file, version)
-            if version and migrate.missing("sqlite", file, version):
-                _back_up(db, path, version)
+            _refuse_newer(path, file, _version(db))
             _migrate(db, file)
             _look(db, file)
     except sqlite3.Error as fault:
-        raise _unusable(fault, path) from fault
+        raise unusable(fault, path) from fault
 
 
 def make_folder(folder: Path) -> None:
@@ -92,11 +89,29 @@ def make_folder(folder: Path) -> None:
     if not folder.exists():
         make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
-        handle = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        flush(folder.parent)
+
+
+def flush(path: Path) -> None:
+    """Have a file, or what a folder lists, on disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def version_of(path: Path, file: str) -> int:
+    """The version of a file's schema, 0 where it is not there. Raises StoreUnusable where it is damaged or newer."""
+    if not path.exists():
+        return 0
+    try:
+        with closing(connect(path, file, reading=True)) as db:
+            version = _version(db)
+    except sqlite3.Error as fault:
+        raise unusable(fault, path) from fault
+    _refuse_newer(path, file, version)
+    return version
 
 
 def check(path: Path, file: str) -> None:
@@ -108,9 +123,9 @@ def check(path: Path, file: str) -> None:
             version = _version(db)
             _refuse_newer(path, file, version)
             if migrate.missing("sqlite", file, version):
-                raise StoreUnusable(f"{path} has the older schema {version}; `receiver serve` migrates it")
+                raise StoreUnusable(f"{path} has the older schema {version}; `receiver migrate` brings it up to date")
     except sqlite3.Error as fault:
-        raise _unusable(fault, path) from fault
+        raise unusable(fault, path) from fault
 
 
 def connect(path: Path, file: str, *, reading: bool = False) -> sqlite3.Connection:
@@ -140,6 +155,7 @@ def pragmas(file: str, *, reading: bool = False) -> list[str]:
         f"PRAGMA synchronous={level}",
         f"PRAGMA wal_autocheckpoint={WAL_PAGES[file]}",
         "PRAGMA journal_size_limit=67108864",
+        "PRAGMA secure_delete=FAST",  # what is deleted is overwritten in its page, at no cost of writes
     ]
 
 
@@ -223,13 +239,6 @@ def _refuse_newer(path: Path, file: str, version: int) -> None:
         raise StoreUnusable(f"{path} has schema {version}, this version knows {known}: install the newer version again")
 
 
-def _back_up(db: sqlite3.Connection, path: Path, version: int) -> None:
-    """A whole copy beside the file before its schema changes."""
-    copy = path.with_name(f"{path.stem}-schema{version}{path.suffix}")
-    copy.unlink(missing_ok=True)
-    db.execute("VACUUM INTO ?", (str(copy),))
-
-
 def _look(db: sqlite3.Connection, file: str) -> None:
     """Read the newest page, so that a damaged end of the file shows before callbacks are taken."""
     if file == "log":
@@ -239,7 +248,8 @@ def _look(db: sqlite3.Connection, file: str) -> None:
         db.execute("SELECT * FROM lanes").fetchall()
 
 
-def _unusable(fault: sqlite3.Error, path: Path) -> Exception:
+def unusable(fault: sqlite3.Error, path: Path) -> Exception:
+    """What an error means when a store is opened: a damaged file is not waited for."""
     if is_damage(fault):
         found = NO_TEXT if str(fault).startswith(NO_TEXT) else str(fault)
         return StoreUnusable(f"{path} is damaged ({found}): move it away and restore a backup; nothing was changed")

@@ -69,7 +69,9 @@ def take_over(at: Connections, owner: str, now: datetime) -> int:
         "SELECT * FROM claims WHERE owner <> ?", (owner,)
     ).fetchall():
         open_bits = [first + bit for bit in bits.open_bits(settled, count)]
-        for stored in events_at(at, open_bits):
+        kept = events_at(at, open_bits)
+        add(at, handler, cancelled=len(open_bits) - len(kept))  # erased, or not in a restored log any more
+        for stored in kept:
             insert(at, handler, stored, "interrupted", reason=ENDED, interruptions=1)
             at.dispatch.execute(LOG, (handler, stored.cursor, 0, rows.to_micros(now), 1, 0, "interrupted", ENDED))
         at.dispatch.execute("DELETE FROM claims WHERE claim = ?", (claim,))

@@ -13,10 +13,11 @@ from receiver.store.group import GroupCommit, Later
 from receiver.store.plan import Entry, First, Known, Plan, Planner
 from receiver.store.sqlite import inserting
 from receiver.store.sqlite import later as later_commit
+from receiver.store.sqlite.desk import END
 from receiver.store.sqlite.known import fates_in, keys_in
 from receiver.store.sqlite.logfile import LogFile
 
-NEWEST = "SELECT (SELECT max(position) FROM events), (SELECT max(number) FROM callbacks)"
+NEWEST = f"SELECT ({END}), (SELECT max(number) FROM callbacks)"
 COPY = "INSERT INTO copies (position, callback) VALUES (?, ?) ON CONFLICT DO NOTHING"
 QUARANTINE = "INSERT INTO quarantine (callback, source, reason) VALUES (?, ?, ?)"
 FATE = (
@@ -161,7 +162,7 @@ class LogWriter(GroupCommit):
     def _numbers(self, db: sqlite3.Connection) -> None:
         """What the log ends with; another process may have appended."""
         position, number = db.execute(NEWEST).fetchone()
-        self._position, self._number = position or 0, number or 0
+        self._position, self._number = position, number or 0
 
 
 def _insert(db: sqlite3.Connection, plan: Plan) -> None:

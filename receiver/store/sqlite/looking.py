@@ -221,7 +221,7 @@ def stats(at: Connections) -> Stats:
         "SELECT source, stored, duplicates, quarantined, refused, simulated, last_at FROM sources ORDER BY source"
     )
     kept = at.log.execute("SELECT source, count(*) FROM quarantine GROUP BY source")
-    first = at.log.execute("SELECT coalesce(min(position), 1) FROM events").fetchone()[0]
+    events = _events(at, end)
     return Stats(
         handlers,
         tuple(
@@ -229,8 +229,15 @@ def stats(at: Connections) -> Stats:
             for name, stored, copies, quarantined, refused, simulated, last_at in sources
         ),
         dict(kept.fetchall()),
-        end - first + 1,
+        events,
     )
+
+
+def _events(at: Connections, end: int) -> int:
+    """How many events are kept: their places are counted, without those erased."""
+    first = at.log.execute("SELECT coalesce(min(position), ?) FROM events", (end + 1,)).fetchone()[0]
+    gone = at.log.execute("SELECT count(*) FROM erased WHERE position >= ?", (first,)).fetchone()[0]
+    return max(end - int(first) + 1 - int(gone), 0)
 
 
 def _handler(at: Connections, row: Sequence[Any], end: int) -> HandlerStats:

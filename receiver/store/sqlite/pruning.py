@@ -57,6 +57,7 @@ def log(db: sqlite3.Connection, before: datetime, first_kept: int, *, simulated:
     positions = (to_json([row[0] for row in found]).decode(),)
     for statement in REMOVALS:
         db.execute(statement, positions)
+    db.execute("DELETE FROM erased WHERE position < ?", (first_kept,))
     removed = len(found)
     for (number,) in db.execute(OLD_QUARANTINE, (rows.to_micros(before), BATCH)).fetchall():
         db.execute("DELETE FROM quarantine WHERE callback = ?", (number,))

@@ -2,24 +2,40 @@
 
 import asyncio
 import contextlib
+import os
 import sqlite3
-from collections.abc import AsyncIterator, Mapping, Sequence
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from receiver.callback import Callback
 from receiver.events import Event, Notice
-from receiver.store.base import HORIZON, Dispatch, Passes, Recorded, Settlement, Waiting, everything
-from receiver.store.sqlite import acts, claiming, files, lanes, looking, lookup, pruning, settling
+from receiver.store.base import HORIZON, Dispatch, Passes, Recorded, Settlement, Tell, Waiting, everything, quietly
+from receiver.store.sqlite import (
+    acts,
+    claiming,
+    copying,
+    erasing,
+    files,
+    lanes,
+    looking,
+    lookup,
+    migrating,
+    pruning,
+    settling,
+)
 from receiver.store.sqlite.care import Caretaker
 from receiver.store.sqlite.desk import Connections, Desk
 from receiver.store.sqlite.hint import Bell, Ear
 from receiver.store.sqlite.log import LogWriter
 from receiver.store.views import (
+    Backup,
     DispatchLine,
     DispatchSelector,
+    Erased,
     EventTrace,
     Quarantined,
     Selector,
@@ -29,7 +45,10 @@ from receiver.store.views import (
 )
 
 POLL = 0.5  # seconds after which a handler looks for work without having been woken
+NICE = 10  # how far a backup and an erasure stand behind those who answer
 PATIENCE = timedelta(seconds=8)  # for a dispatch process that is just ending
+
+T = TypeVar("T")
 
 ROLES = ("receive", "dispatch", "command")
 
@@ -75,8 +94,11 @@ class SqliteStore:
         if lock and not self._locks and (create or lock.exists()):
             patience = PATIENCE if self.role == "dispatch" else timedelta(0)
             self._locks.append(files.Lock(lock.with_name(f"{lock.name}.lock"), patience=patience))
+        if create:
+            migrating.prepare(self.path)
+            return
         for path, file in ((self.path, "log"), (files.dispatch_path(self.path), "dispatch")):
-            (files.prepare if create else files.check)(path, file)
+            files.check(path, file)
 
     async def close(self) -> None:
         """Finish what was begun and let go of everything."""
@@ -292,6 +314,18 @@ class SqliteStore:
     async def rename(self, old: str, new: str) -> bool:
         return await self._desk.write(lambda at: acts.rename(at, old, new))
 
+    async def erase(self, number: str, *, now: datetime, dry_run: bool = False, tell: Tell = quietly) -> Erased:
+        return await _beside(lambda stop: erasing.erase(self.path, number, now, dry_run=dry_run, tell=tell, stop=stop))
+
+    async def backup(self, path: Path, *, now: datetime, tell: Tell = quietly) -> Backup:
+        return await _beside(lambda stop: copying.backup(self.path, path, now, tell, stop))
+
+    async def backups(self) -> Sequence[Backup]:
+        return await self._desk.read(lambda at: copying.known(at.log, self.path))
+
+    async def forget_backups(self, paths: Sequence[str]) -> None:
+        await self._writer.file.write(lambda db: copying.forget(db, paths))
+
     async def prune(self, before: datetime, *, simulated: bool = False) -> int:
         if simulated:
             first_kept = await self._desk.read(looking.oldest_needed)
@@ -305,6 +339,21 @@ class SqliteStore:
                 lambda db: pruning.log(db, before, first_kept, simulated=simulated), checkpoint=True
             )
         return removed
+
+
+async def _beside(work: Callable[[threading.Event], T]) -> T:
+    """Do long work in a thread that stands behind, with files of its own; whoever stops waiting for it ends it."""
+    stop = threading.Event()
+
+    def run() -> T:
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+        return work(stop)
+
+    try:
+        return await asyncio.to_thread(run)
+    finally:
+        stop.set()
 
 
 def _socket_path(path: Path) -> Path:

@@ -2,8 +2,10 @@
 
 # ruff: noqa: F403 - every law there is one here
 from .acts import *
+from .backing_up import *
 from .claiming import *
 from .counting import *
+from .erasing import *
 from .fates import *
 from .finding import *
 from .hold import *
