@@ -12,6 +12,7 @@ from receiver.config.settings import SECTIONS, SOURCE_KEYS
 from receiver.handler import HandlerSettings
 
 ROOT = Path(__file__).parents[2]
+HANDLERS = ROOT / "docs/reference/handlers.md"
 
 
 def documented() -> dict[str, set[str]]:
@@ -45,6 +46,12 @@ def own_keys(model: Any) -> set[str]:
 
 def test_the_reference_has_every_key_and_no_other() -> None:
     assert documented() == in_code()
+
+
+def test_the_page_on_handlers_names_every_key_that_all_have() -> None:
+    (section,) = re.findall(r"^## Keys of every handler\n(.*?)^## ", HANDLERS.read_text(), re.MULTILINE | re.DOTALL)
+    named = re.findall(r"`(\w+)`", section.split("|---|---|")[1])
+    assert sorted(named) == sorted(set(HandlerSettings.model_fields) - {"use"})
 
 
 def test_the_example_has_every_key_and_no_other() -> None:
