@@ -195,6 +195,12 @@ def test_the_units_command_and_exit_status_are_ours() -> None:
     assert unit["Service"]["RestartPreventExitStatus"] == str(EX_CONFIG)
 
 
+def test_every_unit_that_is_named_is_one_of_ours() -> None:
+    named = {unit for page in PAGES for unit in re.findall(r"\breceiver[a-z-]*\.(?:service|socket)\b", text(page))}
+    assert named - {path.name for path in (ROOT / "systemd").iterdir()} == set()
+    assert named
+
+
 # the reference: events and answers
 
 HTTP = "docs/reference/http.md"
