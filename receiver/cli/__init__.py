@@ -50,6 +50,9 @@ COMMANDS = {
     "handlers": Entry("receiver.cli.handlers:handlers", "Show, test, pause and resume handlers."),
     "providers": Entry("receiver.cli.configuration:providers", "List the providers, their endpoints and settings."),
     "prune": Entry("receiver.cli.keeping:prune", "Remove what is older than it has to be kept."),
+    "erase": Entry("receiver.cli.erase:erase", "Remove a person's data."),
+    "backup": Entry("receiver.cli.backup:backup", "Copy the store while the receiver runs, and verify the copy."),
+    "migrate": Entry("receiver.cli.keeping:migrate", "Bring the store's schema up to date."),
 }
 
 
