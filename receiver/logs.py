@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import sys
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -11,15 +12,16 @@ from datetime import datetime, timedelta
 from typing import Any, TextIO
 
 import structlog
-from structlog.typing import EventDict, Processor, WrappedLogger
+from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
-from receiver import numbers
+from receiver import numbers, tracebacks
 from receiver.secret import Secret
 
 NUMBERS = frozenset({"originator", "recipient", "recipients", "number", "from_number"})
 TEXTS = frozenset({"text"})
 FIRST = ("timestamp", "level", "event")
 TRACEBACKS = frozenset({"exception", "stack"})
+CRASHED = "crashed"
 AT_ONCE = 20
 """Lines of one kind in the life of a process before they are counted instead."""
 MASKED_SECRET = "***"  # noqa: S105 - it stands where one was
@@ -57,7 +59,8 @@ def configure(
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         Masking(reveal=reveal),
     ]
-    ending = _ending(chosen, colors=out.isatty() and "NO_COLOR" not in env and env.get("TERM") != "dumb")
+    colors = out.isatty() and "NO_COLOR" not in env and env.get("TERM") != "dumb"
+    ending = _ending(chosen, colors=colors, reveal=reveal)
     if _is_journal(out, env):
         ending.append(_with_priority)
     structlog.configure(
@@ -66,7 +69,19 @@ def configure(
         logger_factory=lambda *_: Lines(out),
         cache_logger_on_first_use=False,
     )
-    _route_logging(shared, ending, out, level)
+    _route_logging(shared, ending, out, level, reveal=reveal)
+
+
+def catch() -> None:
+    """Have what nobody caught end as a line like any other from now on, not as the interpreter would write it."""
+    sys.excepthook = lambda _kind, fault, _where: _crashed(fault)
+    threading.excepthook = lambda crash: _crashed(crash.exc_value)
+    sys.unraisablehook = lambda crash: _crashed(crash.exc_value)
+
+
+def _crashed(fault: BaseException | None) -> None:
+    if isinstance(fault, Exception):
+        structlog.get_logger().critical(CRASHED, exc_info=fault)
 
 
 class Lines:
@@ -164,10 +179,15 @@ class Seldom:
         return left_out
 
 
-def _ending(format: str, *, colors: bool) -> list[Processor]:
+def _ending(format: str, *, colors: bool, reveal: bool) -> list[Processor]:
     # Tracebacks are plain text in every format: pretty ones show local variables, and secrets are among them.
+    write = tracebacks.told if reveal else tracebacks.discreet
+
+    def written(exc_info: ExcInfo) -> str:
+        return write(exc_info[1])
+
     plain: list[Processor] = [
-        structlog.processors.format_exc_info,
+        structlog.processors.ExceptionRenderer(written),
         structlog.processors.StackInfoRenderer(),
         _in_order,
     ]
@@ -175,8 +195,9 @@ def _ending(format: str, *, colors: bool) -> list[Processor]:
         return [*plain, structlog.processors.JSONRenderer(default=str)]
     if format == "logfmt":
         return [*plain, _escaped, structlog.processors.LogfmtRenderer()]
-    tracebacks = structlog.dev.plain_traceback
-    renderer = structlog.dev.ConsoleRenderer(colors=colors, pad_event_to=0, exception_formatter=tracebacks)
+    renderer = structlog.dev.ConsoleRenderer(
+        colors=colors, pad_event_to=0, exception_formatter=structlog.dev.plain_traceback
+    )
     return [*plain, _local_time, _escaped, renderer]
 
 
@@ -205,7 +226,9 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def _with_priority(_logger: WrappedLogger, method: str, line: Any) -> Any:
-    return f"<{PRIORITIES.get(method, 6)}>{line}"
+    """Each line of it is one to the journal."""
+    mark = f"<{PRIORITIES.get(method, 6)}>"
+    return mark + str(line).replace("\n", f"\n{mark}")
 
 
 def _is_journal(stream: TextIO, env: Mapping[str, str]) -> bool:
@@ -219,10 +242,21 @@ def _is_journal(stream: TextIO, env: Mapping[str, str]) -> bool:
     return env["JOURNAL_STREAM"] == f"{found.st_dev}:{found.st_ino}"
 
 
-def _route_logging(shared: list[Processor], ending: list[Processor], out: TextIO, level: str) -> None:
+def _discreet(_logger: WrappedLogger, _method: str, facts: EventDict) -> EventDict:
+    """What a library says in its own words, with what could be a number masked in it.
+
+    asyncio tells in further lines which objects it was about, and their values with them.
+    """
+    said = str(facts["event"])
+    facts["event"] = numbers.mask_in(said.split("\n", maxsplit=1)[0] if facts.get("logger") == "asyncio" else said)
+    return facts
+
+
+def _route_logging(shared: list[Processor], ending: list[Processor], out: TextIO, level: str, *, reveal: bool) -> None:
     """Send what libraries log the same way."""
+    known: list[Processor] = [structlog.stdlib.add_logger_name, *shared]
     formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
+        foreign_pre_chain=known if reveal else [*known, _discreet],
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *ending],
     )
     handler = _Routed(out)

@@ -164,6 +164,7 @@ def _log(greeting: Mapping[str, Any]) -> Any:
     from receiver import logs
 
     logs.configure(**greeting["log"])
+    logs.catch()
     return structlog.get_logger(handler=greeting["name"])
 
 

@@ -1,10 +1,13 @@
 """The log: its formats, what it masks, what it never lets through, and how seldom it repeats itself."""
 
+import asyncio
 import contextlib
 import io
 import json
 import logging
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +17,7 @@ import pytest
 import structlog
 
 from receiver import Secret, logs
+from receiver.errors import StoreUnavailable
 
 FORMATS = ("console", "json", "logfmt")
 log = structlog.get_logger()
@@ -120,16 +124,85 @@ def test_a_lone_surrogate_does_not_lose_the_line(tmp_path: Path, format: str) ->
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_a_traceback_is_written_without_local_variables(out: io.StringIO, format: str) -> None:
-    logs.configure(format, stream=out)
+@pytest.mark.parametrize("reveal", [False, True])
+def test_a_traceback_is_written_without_local_variables(out: io.StringIO, format: str, reveal: bool) -> None:
+    logs.configure(format, stream=out, reveal=reveal)
     sesame = "open" + "sesame"
     try:
         raise ValueError(f"bad {len(sesame)}\x1b[2J")
     except ValueError:
         log.exception("failed")
-    assert "ValueError: bad 10" in out.getvalue()
+    assert "ValueError" in out.getvalue()
+    assert "in test_a_traceback_is_written_without_local_variables" in out.getvalue()
+    assert ("bad 10" in out.getvalue()) is reveal
     assert "opensesame" not in out.getvalue()
     assert "\x1b" not in out.getvalue()
+
+
+def quoting(number: str = "+31612345678", text: str = "my secret words") -> None:
+    """Fail as code does that quotes what it was given, with a cause, in a group."""
+    try:
+        try:
+            int(text)
+        except ValueError as fault:
+            raise KeyError(number) from fault
+    except KeyError as fault:
+        raise ExceptionGroup(text, [fault, StoreUnavailable("no space left")]) from None
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("through", ["ours", "a library's"])
+def test_what_a_traceback_says_is_hidden_where_it_may_quote_a_message(
+    out: io.StringIO, format: str, through: str
+) -> None:
+    logs.configure(format, stream=out)
+    try:
+        quoting()
+    except ExceptionGroup:
+        log.exception("failed") if through == "ours" else logging.getLogger("library").exception("failed")
+    for hidden in ("secret", "words", "612345"):
+        assert hidden not in out.getvalue()
+    for told in ("ExceptionGroup", "KeyError", "ValueError", "StoreUnavailable: no space left", "in quoting"):
+        assert told in out.getvalue()
+
+
+def test_what_libraries_say_has_its_numbers_masked(out: io.StringIO) -> None:
+    logs.configure(stream=out)
+    logging.getLogger("httpx").warning("POST %s", "https://example.com/?to=+31612345678")
+    assert "to=+31*******78" in line(out)["event"]
+
+
+def test_what_libraries_say_is_whole_where_all_is_revealed(out: io.StringIO) -> None:
+    logs.configure(stream=out, reveal=True)
+    logging.getLogger("httpx").warning("to=+31612345678")
+    assert line(out)["event"] == "to=+31612345678"
+
+
+def test_of_what_asyncio_says_the_values_are_left_out(out: io.StringIO) -> None:
+    logs.configure(stream=out)
+    loop = asyncio.new_event_loop()
+    loop.call_exception_handler({"message": "failed", "exception": ValueError("secret"), "future": ["secret"]})
+    loop.close()
+    assert line(out)["event"] == "failed"
+    assert "secret" not in out.getvalue()
+
+
+CRASHES = {
+    "the whole": "raise ValueError('secret')",
+    "a thread": "threading.Thread(target=int, args=['secret']).start()",
+    "a destructor": "class D:\n    def __del__(self): int('secret')\nD()",
+}
+
+
+@pytest.mark.parametrize("crash", CRASHES.values(), ids=CRASHES)
+def test_what_nobody_caught_is_a_line_of_the_log(crash: str) -> None:
+    program = f"import threading\nfrom receiver import logs\nlogs.configure('json')\nlogs.catch()\n{crash}"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    (facts,) = [json.loads(each) for each in ended.stderr.splitlines()]
+    assert (facts["level"], facts["event"]) == ("critical", "crashed")
+    assert "ValueError" in facts["exception"]
+    assert "secret" not in ended.stderr.replace("int('secret')", "")
+    assert ended.returncode == (1 if crash.startswith("raise") else 0)
 
 
 def test_what_libraries_log_comes_out_the_same_way(out: io.StringIO) -> None:
@@ -200,6 +273,19 @@ def test_the_journal_is_told_the_priority(tmp_path: Path) -> None:
         logging.getLogger("library").warning("happened")
         journal.seek(0)
         assert [text[:4] for text in journal] == ["<3>{", "<6>{", "<4>{"]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_every_line_of_a_traceback_has_its_priority_in_the_journal(tmp_path: Path, format: str) -> None:
+    with (tmp_path / "journal").open("w+") as journal:
+        status = os.fstat(journal.fileno())
+        logs.configure(format, stream=journal, env={"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"})
+        try:
+            quoting()
+        except ExceptionGroup:
+            log.exception("failed")
+        journal.seek(0)
+        assert {text[:3] for text in journal} == {"<3>"}
 
 
 def test_another_stream_than_the_journal_has_no_priorities(out: io.StringIO, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 # The first pattern that fits names a module's room; `*` stands for any depth.
 ROOMS = {
     "face": ["receiver"],
-    "nouns": [f"receiver.{name}" for name in ("callback", "errors", "events", "numbers", "secret", "units")],
+    "nouns": [f"receiver.{name}" for name in ("callback", "errors", "events", "hiding", "numbers", "secret", "units")],
     "contracts": [
         "receiver.backoff",
         "receiver.handler",
@@ -35,7 +35,7 @@ ROOMS = {
     "stores": ["receiver.store.*"],
     "handlers": ["receiver.handlers", "receiver.handlers.*"],
     "engine": [
-        *(f"receiver.{name}" for name in ("web", "peer", "journal", "metrics", "logs")),
+        *(f"receiver.{name}" for name in ("web", "peer", "journal", "metrics", "logs", "tracebacks")),
         *(
             f"receiver.{name}"
             for name in ("dispatch", "dispatch.*", "perform", "pipe", "supervise", "chatter", "child")

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
-from receiver import numbers
 from receiver.callback import Callback
 from receiver.cli import show
 from receiver.events import Event, micros, stamp
+from receiver.hiding import hide
 from receiver.store.views import DispatchLine, EventTrace, HandlerStats, KeptCallback, Quarantined, SourceStats
 
 COLUMNS = (
@@ -114,7 +114,7 @@ def traced(known: EventTrace, *, current: bool, mask: bool) -> dict[str, Any]:
         "current": current,
         "copies": sum(kept.copy for kept in known.callbacks),
         "callbacks": [_callback(kept, mask=mask) for kept in known.callbacks],
-        "dispatches": [_dispatch(line, mask=mask) for line in known.dispatches],
+        "dispatches": [_dispatch(line, known.event, mask=mask) for line in known.dispatches],
     }
 
 
@@ -142,8 +142,10 @@ def _body(body: bytes) -> dict[str, str]:
         return {"body_base64": base64.b64encode(body).decode()}
 
 
-def _dispatch(line: DispatchLine, *, mask: bool) -> dict[str, Any]:
-    said = numbers.mask_in if mask else str
+def _dispatch(line: DispatchLine, event: Event, *, mask: bool) -> dict[str, Any]:
+    def said(answer: str) -> str:
+        return hide(answer, [event]) if mask else answer
+
     return {
         "dispatch": line.id,
         "handler": line.handler,

@@ -123,6 +123,7 @@ def _configure_log(settings: "Settings") -> None:
     from receiver import logs
 
     logs.configure(settings.log.format, settings.log.level, reveal=settings.log.reveal)
+    logs.catch()
 
 
 async def _announce(serving: "Serving") -> None:

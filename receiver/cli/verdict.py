@@ -8,6 +8,7 @@ from typing import NamedTuple
 from receiver import numbers, units
 from receiver.cli import show
 from receiver.events import DeliveryReport, Event, InboundMessage, Notice, Status
+from receiver.hiding import hide
 from receiver.store.views import DispatchLine, EventTrace, HandlerStats, StoredEvent
 
 # The word a verdict begins with, and what leads to the recipient.
@@ -86,7 +87,7 @@ class Teller:
         """The answer in one line: what the status is, since when, and who has been told."""
         event = known.event
         simulated = " (simulated)" if event.simulated else ""
-        return f"{self._what(event)}{simulated}; {self._told(known.dispatches)}"
+        return f"{self._what(event)}{simulated}; {self._told(known.dispatches, event)}"
 
     def life(self, known: Sequence[EventTrace]) -> list[Step]:
         """Everything that happened, in order of time; what several reports say of it, once."""
@@ -103,7 +104,9 @@ class Teller:
             return f"RECEIVED {text} {people} {self._when(event)}{asks}"
         assert isinstance(event, Notice)
         over = "over" if event.state == "closed" else event.level
-        return f"NOTICE {event.notice} about {event.about} ({over}) {self._when(event)}: {self._answer(event.text)}"
+        return (
+            f"NOTICE {event.notice} about {event.about} ({over}) {self._when(event)}: {self._answer(event.text, event)}"
+        )
 
     def _report(self, event: DeliveryReport) -> str:
         person = self._number(event.recipient) if event.recipient else f"the recipient of {show.safe(event.reference)}"
@@ -116,7 +119,7 @@ class Teller:
         at = show.when(event.occurred_at or event.received_at, self.now)
         return at if event.occurred_at else f"(the provider names no time; received {at})"
 
-    def _told(self, dispatches: Sequence[DispatchLine]) -> str:
+    def _told(self, dispatches: Sequence[DispatchLine], event: Event) -> str:
         """Which handlers have it, wait for it, have given it up."""
         states = _by_handler(dispatches)
         said = []
@@ -128,7 +131,7 @@ class Teller:
             elif line.state == "running":
                 said.append(f"{name} is being told")
             elif line.state in ("dead", "cancelled"):
-                said.append(f"{name} has not been told ({_GAVE_UP[line.state]}: {self._answer(line.reason)})")
+                said.append(f"{name} has not been told ({_GAVE_UP[line.state]}: {self._answer(line.reason, event)})")
         if said:
             return ", ".join(said)
         return "no handler wanted it" if states else "no handler was there to be told"
@@ -186,7 +189,7 @@ class Teller:
         title = f"replay {line.replay}, " if line.replay else ""
         for attempt in line.lines:
             words = " ".join(filter(None, (attempt.verdict, f"in {units.words(attempt.took)}")))
-            answer = self._answer(attempt.answer)
+            answer = self._answer(attempt.answer, event)
             said = f": {answer}" if answer else ""
             yield Step(attempt.began_at, arrow, f"{title}try {attempt.number} {words}{said}")
         last = line.lines[-1].began_at if line.lines else event.received_at
@@ -194,7 +197,7 @@ class Teller:
             yield Step(line.due_at or last, arrow, f"{title}waits{self._next(line)}")
         elif line.state in ("dead", "cancelled"):
             died = line.died_at or last
-            yield Step(died, arrow, f"{title}{_GAVE_UP[line.state]}, {line.id}: {self._answer(line.reason)}")
+            yield Step(died, arrow, f"{title}{_GAVE_UP[line.state]}, {line.id}: {self._answer(line.reason, event)}")
         elif line.state == "filtered":
             yield Step(last, arrow, f"{title}not for this handler")
         elif not line.lines:
@@ -203,8 +206,8 @@ class Teller:
     def _number(self, number: str | None) -> str:
         return show.safe(numbers.mask(number) if self.mask else number or "an unknown number")
 
-    def _answer(self, text: str) -> str:
-        return show.safe(numbers.mask_in(text) if self.mask else text)
+    def _answer(self, text: str, *about: Event) -> str:
+        return show.safe(hide(text, about) if self.mask else text)
 
 
 _FATES = {"unanswered": ", our answer did not get out", "unknown": ", whether our answer got out is not known"}

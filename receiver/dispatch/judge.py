@@ -5,7 +5,6 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from receiver import numbers
 from receiver.backoff import Delays
 from receiver.dispatch.engine import Engine, monotonic
 from receiver.dispatch.hold import Hold
@@ -13,6 +12,7 @@ from receiver.dispatch.outcome import Circumstances, outcome
 from receiver.dispatch.results import Results
 from receiver.dispatch.standing import HELD, OK, PAUSED, Stand
 from receiver.handler import HandlerSettings
+from receiver.hiding import hide
 from receiver.logs import Seldom
 from receiver.perform import Result
 from receiver.store.base import MOST_INTERRUPTIONS, Dead, Dispatch, Done, Settlement
@@ -78,13 +78,15 @@ class Judge:
         if said.keys() != {"interrupted"} or any(each.interruptions + 1 >= MOST_INTERRUPTIONS for each in batch):
             self.restarts.reset()  # something is settled, be it as a dead letter
         if "pause" in said:
-            self._stand.move(PAUSED, said["pause"])
-            log.warning(HANDLER_PAUSED, handler=self._name, reason=numbers.mask_in(said["pause"]))
+            reason = hide(said["pause"], [each.event for each in batch])
+            self._stand.move(PAUSED, reason)
+            log.warning(HANDLER_PAUSED, handler=self._name, reason=reason)
         elif "done" in said:
             self._answered()
         elif "unavailable" in said:
             failed = [each.event.id for each, one in zip(batch, results, strict=True) if one.verdict == "unavailable"]
-            self._target_failed(failed, said["unavailable"], probe=probe)
+            reason = hide(said["unavailable"], [each.event for each in batch])
+            self._target_failed(failed, reason, probe=probe)
         elif "interrupted" not in said:
             self.hold.answered()
             if probe:
@@ -104,11 +106,12 @@ class Judge:
         elif time_to_hold and self._stand.state == OK:
             self._stand.move(HELD, reason)
             self.hold.begin(monotonic())
-            log.warning(HANDLER_HELD, handler=self._name, reason=numbers.mask_in(reason))
+            log.warning(HANDLER_HELD, handler=self._name, reason=reason)
 
     def _tell(self, dispatch: Dispatch, result: Result, *, dead: bool) -> None:
         """At most once a second each: a handler that fails always must not fill the disk with its log."""
-        self._stand.err(result.answer)
+        reason = hide(result.answer, [dispatch.event])
+        self._stand.err(reason)
         event = DISPATCH_DIED if dead else ATTEMPT_FAILED
         left_out = self._seldom.allows(event, monotonic())
         if left_out is not None:
@@ -118,6 +121,6 @@ class Judge:
                 event_id=dispatch.event.id,
                 attempt=dispatch.number,
                 verdict=result.verdict,
-                reason=numbers.mask_in(result.answer),
+                reason=reason,
                 left_out=left_out,
             )
