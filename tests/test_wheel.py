@@ -1,9 +1,11 @@
 """What is built can be installed elsewhere: everything is in it, and every entry point loads."""
 
+import os
 import subprocess
 import sys
 import tarfile
 import venv
+from collections.abc import Callable
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -21,6 +23,8 @@ for group in ("receiver.providers", "receiver.handlers", "console_scripts"):
 BESIDE = {"receiver/handlers": "handlers", "receiver/deploy": "deploy", "receiver/deploy/systemd": "systemd"}
 """What is installed inside the package → where it stands in the repository."""
 ENTRIES = {"spryng", "bulkvs", "log", "forward", "email", "receiver"}
+
+Install = Callable[[Path, Path], tuple[list[str | Path], dict[str, str]]]
 
 pytestmark = pytest.mark.wheel
 
@@ -65,3 +69,28 @@ def test_installed_elsewhere_every_entry_point_loads(built: dict[str, Path], tmp
         [tmp_path / "venv/bin/receiver", "providers"], cwd=tmp_path, check=True, capture_output=True, text=True
     )
     assert "spryng" in told.stdout
+
+
+def by_uv(wheel: Path, folder: Path) -> tuple[list[str | Path], dict[str, str]]:
+    return ["uv", "tool", "install", "--quiet", wheel], {
+        "UV_TOOL_DIR": f"{folder}/tools",
+        "UV_TOOL_BIN_DIR": f"{folder}/bin",
+    }
+
+
+def by_pipx(wheel: Path, folder: Path) -> tuple[list[str | Path], dict[str, str]]:
+    return ["pipx", "install", "--quiet", wheel], {"PIPX_HOME": f"{folder}/tools", "PIPX_BIN_DIR": f"{folder}/bin"}
+
+
+@pytest.mark.parametrize(("tool", "install"), [("uv", by_uv), ("pipx", by_pipx)])
+def test_installed_as_a_tool_it_works_from_end_to_end(
+    built: dict[str, Path], tmp_path: Path, tool: str, install: Install
+) -> None:
+    venv.create(tmp_path / "venv", with_pip=True)
+    subprocess.run([tmp_path / "venv/bin/python", "-m", "pip", "install", "--quiet", tool], check=True)
+    (name, *arguments), env = install(built["wheel"], tmp_path)
+    subprocess.run([tmp_path / "venv/bin" / name, *arguments], env={**os.environ, **env}, check=True)
+    played = subprocess.run(
+        [tmp_path / "bin/receiver", "demo", "--seconds", "2"], cwd=tmp_path, check=True, capture_output=True, text=True
+    )
+    assert "All as promised." in played.stdout

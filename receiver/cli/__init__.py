@@ -33,6 +33,7 @@ class Entry(NamedTuple):
 COMMANDS = {
     "serve": Entry("receiver.cli.running:serve", "Receive callbacks and run the handlers."),
     "dispatch": Entry("receiver.cli.running:dispatch", "Run only the handlers."),
+    "demo": Entry("receiver.cli.demo:demo", "Show everything at work, without an account; leaves nothing."),
     "init": Entry("receiver.cli.init:init", "Write a configuration with fresh secrets."),
     "urls": Entry("receiver.cli.urls:urls", "Print the callback URLs for the providers' portals."),
     "check": Entry("receiver.cli.configuration:check", "Validate the configuration without touching the network."),

@@ -189,3 +189,16 @@ async def test_a_run_survives_a_server_that_is_killed_and_started_again(tmp_path
     assert tally.given_up == 0
     assert tally.refused > 0
     assert len(os.listdir(tmp_path)) == 600
+
+
+async def test_a_run_that_is_stopped_makes_no_more_and_sees_what_it_began_to_its_end() -> None:
+    async with listening("spryng") as receiver:
+        there = from_url(receiver.base, "spryng")
+        run = Run(
+            plan("spryng", there, count=10_000, rate=100, duplicates=50, mix={"dlr": 1}),
+            moved=lambda tally: run.stop() if tally.stored >= 5 else None,
+        )
+        tally = await asyncio.wait_for(run.run(), 10)
+    assert 5 <= tally.stored < 20
+    assert tally.finished == tally.sent == tally.stored + tally.duplicates
+    assert tally.duplicates >= tally.stored // 2

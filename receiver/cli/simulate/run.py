@@ -58,6 +58,12 @@ class Run:
         self._changed = asyncio.Event()
         self._slots = asyncio.Semaphore(plan.connections)
         self._nobody = ""
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Make no more callbacks; what was begun comes to its end, with its repeats."""
+        self._stopped = True
+        self._changed.set()
 
     async def run(self) -> Tally:
         """Send everything and wait for its fate. Raises NothingThere where nobody listens from the beginning."""
@@ -99,8 +105,8 @@ class Run:
                     await self._changed.wait()
 
     def _fresh_at(self, now: float) -> float | None:
-        """When the next new callback is due; None when all were made."""
-        if self._made >= self.plan.count:
+        """When the next new callback is due; None when all were made, or no more are wanted."""
+        if self._stopped or self._made >= self.plan.count:
             return None
         return self._began + self._made / self.plan.rate if self.plan.rate else now
 
