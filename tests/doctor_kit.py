@@ -37,14 +37,17 @@ class Asked:
 
 
 @asynccontextmanager
-async def answering(answer: bytes, **how: Any) -> AsyncIterator[Asked]:
-    """A server on a free loopback port that gives everybody the same answer; with `ssl` over TLS."""
+async def answering(answer: bytes, *, way: bytes = b"", **how: Any) -> AsyncIterator[Asked]:
+    """A server on a free loopback port that gives everybody the same answer; with `ssl` over TLS.
+
+    With `way` another one to requests without an endpoint.
+    """
     asked = Asked()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             asked.heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
-            writer.write(answer)
+            writer.write(way if way and "/in/spryng/ " in asked.heads[-1] else answer)
             await writer.drain()
         except (asyncio.IncompleteReadError, OSError, ssl.SSLError):
             pass

@@ -150,3 +150,22 @@ def test_asked_about_one_source_it_is_silent_about_the_rest(office: Office) -> N
     office.settle("crm", Dead("no such customer"))
     checks = {line["check"] for line in office.run("doctor", "--json", "--source", "spryng").records}
     assert checks == {"configuration", "service", "callbacks", "proxy headers", "public URL", "source", "quarantine"}
+
+
+def test_root_reads_the_credentials_of_the_running_unit_where_all_of_them_are_there(
+    office: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", "")  # whatever the doctor sets is taken back behind this test
+    monkeypatch.setattr("receiver.cli.doctor.CREDENTIALS", tmp_path / "credentials")
+    office.configure('[sources.spryng]\nprovider = "spryng"\nsecrets = [{ credential = "spryng" }]\n')
+
+    def told() -> str:
+        monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+        return office.run("doctor").out
+
+    unread = "credentials exist in the unit only"
+    assert unread in told()
+    (tmp_path / "credentials").mkdir()
+    assert unread in told()
+    (tmp_path / "credentials/spryng").write_text(SECRET)
+    assert unread not in told()

@@ -24,41 +24,27 @@ def answer(line: str, body: str = "", **headers: str) -> bytes:
 
 
 NOT_FOUND = answer("404 Not Found", "Not found.\n")
-ANSWERS = {
-    "ours": (OURS, "ok", "reaches us", ""),
-    "nginx's 404": (
-        answer("404 Not Found", "<html>", server="nginx/1.22"),
-        "problem",
-        "404 from nginx, not from us",
-        "nginx -T",
-    ),
-    "our 404": (NOT_FOUND, "problem", "does not know this secret", "systemctl reload receiver"),
+BY_US = {
+    "well": (OURS, "ok", "reaches us", ""),
+    "404": (NOT_FOUND, "problem", "does not know this secret", "systemctl reload receiver"),
+    "503": (answer("503 Busy", "Not stored; send it again.\n"), "problem", "we cannot store now", "disk"),
+}
+BY_OTHERS = {
+    "nginx's 404": (answer("404 Not Found", "<html>", server="nginx/1.22"), "404 from nginx, not from us", "nginx -T"),
     "redirect": (
         answer("301 Moved", location=f"https://other.example/in/spryng/dlr/{SECRET}"),
-        "problem",
         "redirected (301) to https://other.example/…",
         "providers do not follow",
     ),
-    "502": (
-        answer("502 Bad Gateway", server="nginx"),
-        "problem",
-        "answers 502 from nginx",
-        "should pass to 127.0.0.1:8080",
-    ),
-    "504": (answer("504 Gateway Timeout"), "problem", "answers 504", "is the receiver running"),
-    "the proxy's 503": (answer("503 Busy"), "problem", "answers 503", "is the receiver running"),
-    "our 503": (answer("503 Busy", "Not stored; send it again.\n"), "problem", "we cannot store now", "disk"),
-    "401": (answer("401 Who"), "problem", "answers 401", "auth_basic"),
-    "403": (answer("403 No"), "problem", "answers 403", "firewall"),
-    "429": (answer("429 Slowly"), "problem", "answers 429", "raise its limit"),
-    "a page of somebody": (
-        answer("200 OK", "<html>Welcome"),
-        "problem",
-        "answers 200, not from us",
-        "proxy's configuration",
-    ),
-    "no HTTP": (b"220 mail.example.com ESMTP\r\n\r\n", "problem", "the answer is no http", "error log"),
-    "nothing": (b"", "problem", "connection ended", "error log"),
+    "502": (answer("502 Bad Gateway", server="nginx"), "answers 502 from nginx", "should pass to 127.0.0.1:8080"),
+    "504": (answer("504 Gateway Timeout"), "answers 504", "is the receiver running"),
+    "503": (answer("503 Busy"), "answers 503", "is the receiver running"),
+    "401": (answer("401 Who"), "answers 401", "auth_basic"),
+    "403": (answer("403 No"), "answers 403", "firewall"),
+    "429": (answer("429 Slowly"), "answers 429", "raise its limit"),
+    "a page": (answer("200 OK", "<html>Welcome"), "answers 200, not from us", "proxy's configuration"),
+    "no HTTP": (b"220 mail.example.com ESMTP\r\n\r\n", "the answer is no http", "error log"),
+    "nothing": (b"", "connection ended", "error log"),
 }
 
 
@@ -66,16 +52,28 @@ async def probed(folder: Path, url: str, *tables: str) -> list[Finding]:
     return await public(case(folder, f'[server]\npublic_url = "{url}"\n', *tables))
 
 
-@pytest.mark.parametrize("name", ANSWERS)
-async def test_an_answer_says_where_the_request_came_to(tmp_path: Path, name: str) -> None:
-    given, state, words, cure = ANSWERS[name]
-    async with answering(given) as server:
+@pytest.mark.parametrize("name", BY_US)
+async def test_what_we_answer_ourselves_is_known_for_ours(tmp_path: Path, name: str) -> None:
+    given, state, words, cure = BY_US[name]
+    async with answering(given, way=NOT_FOUND) as server:
         (found,) = await probed(tmp_path, f"http://127.0.0.1:{server.port}/sub")
     assert (found.state, found.about) == (state, "spryng")
     assert words in found.words
     assert cure in found.cure
     assert SECRET not in found.words + found.cure
-    assert server.heads[0].startswith(f"GET /sub/in/spryng/dlr/{SECRET} HTTP/1.1\r\n")
+    assert server.heads[1].startswith(f"GET /sub/in/spryng/dlr/{SECRET} HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize("name", BY_OTHERS)
+async def test_what_others_answer_says_where_it_went_and_they_never_see_the_secret(tmp_path: Path, name: str) -> None:
+    given, words, cure = BY_OTHERS[name]
+    async with answering(given) as server:
+        (found,) = await probed(tmp_path, f"http://127.0.0.1:{server.port}/sub")
+    assert (found.state, found.about) == ("problem", "spryng")
+    assert words in found.words
+    assert cure in found.cure
+    assert SECRET not in found.words + found.cure + "".join(server.heads)
+    assert server.heads[0].startswith("GET /sub/in/spryng/ HTTP/1.1\r\n")
 
 
 async def test_a_refusal_by_us_of_what_is_taken_here_is_the_proxys_doing(tmp_path: Path) -> None:
@@ -142,7 +140,7 @@ def tls(authority: trustme.CA, name: str, days: int) -> ssl.SSLContext:
 async def test_the_certificate_is_judged(
     tmp_path: Path, authority: trustme.CA, name: str, days: int, state: str, words: str
 ) -> None:
-    async with answering(OURS, ssl=tls(authority, name, days)) as server:
+    async with answering(OURS, way=NOT_FOUND, ssl=tls(authority, name, days)) as server:
         (found,) = await probed(tmp_path, f"https://127.0.0.1:{server.port}")
     assert (found.state, words in found.words) == (state, True), found
     assert bool(found.cure) == (state == "problem")
@@ -157,7 +155,7 @@ async def test_a_certificate_of_nobody_we_know_is_told(tmp_path: Path) -> None:
 async def test_a_way_through_the_internet_without_tls_is_a_problem(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with answering(OURS) as server:
+    async with answering(OURS, way=NOT_FOUND) as server:
         here = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", server.port))]
         monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: here)
         (found,) = await probed(tmp_path, f"http://sms.example.com:{server.port}")

@@ -70,11 +70,18 @@ def doctor(config: Path | None, source: str, quiet: bool, as_json: bool) -> int:
 
 
 def _read(config: Path | None) -> "Reading":
+    """The configuration; root reads the credentials of the running unit too, where all that are needed are there."""
     from receiver.cli import configuration
 
-    if "CREDENTIALS_DIRECTORY" not in os.environ and os.access(CREDENTIALS, os.R_OK | os.X_OK):
-        os.environ["CREDENTIALS_DIRECTORY"] = str(CREDENTIALS)
-    return configuration.read(config)
+    if "CREDENTIALS_DIRECTORY" in os.environ or not os.access(CREDENTIALS, os.R_OK | os.X_OK):
+        return configuration.read(config)
+    without = configuration.read(config)
+    os.environ["CREDENTIALS_DIRECTORY"] = str(CREDENTIALS)
+    read = configuration.read(config)
+    if read.faults and not without.faults:  # another unit's are needed as well, and are not here
+        del os.environ["CREDENTIALS_DIRECTORY"]
+        return without
+    return read
 
 
 def _case(read: "Reading", source: str) -> "Case":

@@ -1,4 +1,7 @@
-"""The public URL: an empty request with the real secret, on the way a provider's takes. Nothing is stored."""
+"""The public URL: an empty request with the real secret, on the way a provider's takes. Nothing is stored.
+
+First goes one without the secret: a proxy that does not pass it on would write the secret into its log.
+"""
 
 import ssl
 from datetime import timedelta
@@ -47,7 +50,10 @@ async def _probe(case: Case, source: Source, url: SplitResult) -> Finding:
     try:
         async with await dial(infos, host, tls=tls) as line:
             valid_for = line.valid_for()
-            answer = await line.get(url.netloc, f"{url.path}{path_of(source)}")
+            answer = await line.get(url.netloc, f"{url.path}/in/{source.name}/")
+        if _is_our_refusal(answer):
+            async with await dial(infos, host, tls=tls) as line:
+                answer = await line.get(url.netloc, f"{url.path}{path_of(source)}")
     except Unreached as fault:
         return problem(CHECK, f"{shown}: {fault}", unreached(fault, host), source.name)
     except (OSError, ValueError) as fault:
@@ -74,7 +80,7 @@ def verdict(answer: Answer, settings: Settings, source: Source, *, shown: str, k
     if answer.headers.get("receiver-outcome") == IGNORED or answer.body.startswith("OK. This is the "):
         took = units.words(answer.took)
         return ok(CHECK, f"{shown} reaches us in {took}; nothing was stored", source.name, took_ms=_ms(answer))
-    if answer.status == 404 and NOT_FOUND in answer.body:
+    if _is_our_refusal(answer):
         return _refused(settings, source, shown, known_here=known_here)
     if answer.status == 404:
         cure = (
@@ -136,6 +142,10 @@ def _with_certificate(found: Finding, valid_for: timedelta | None, *, encrypted:
         cure = "renew it now, and see why that did not happen by itself: certbot renew; systemctl list-timers"
         return problem(CHECK, words, cure, found.about, **facts)
     return found._replace(words=words, facts=facts)
+
+
+def _is_our_refusal(answer: Answer) -> bool:
+    return answer.status == 404 and NOT_FOUND in answer.body
 
 
 def _by(answer: Answer) -> str:
