@@ -37,17 +37,19 @@ class Asked:
 
 
 @asynccontextmanager
-async def answering(answer: bytes, *, way: bytes = b"", **how: Any) -> AsyncIterator[Asked]:
+async def answering(
+    answer: bytes, *, way: bytes = b"", asked_for: str = "/in/spryng/", **how: Any
+) -> AsyncIterator[Asked]:
     """A server on a free loopback port that gives everybody the same answer; with `ssl` over TLS.
 
-    With `way` another one to requests without an endpoint.
+    With `way` another one to requests for the path `asked_for`, by itself one without an endpoint.
     """
     asked = Asked()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             asked.heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
-            writer.write(way if way and "/in/spryng/ " in asked.heads[-1] else answer)
+            writer.write(way if way and f"{asked_for} " in asked.heads[-1] else answer)
             await writer.drain()
         except (asyncio.IncompleteReadError, OSError, ssl.SSLError):
             pass

@@ -1,7 +1,9 @@
 """`receiver doctor` as people and cron run it: what is printed, and the exit status."""
 
 import json
+import sqlite3
 from collections.abc import AsyncIterator, Callable
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -143,6 +145,18 @@ def test_a_source_that_never_called_and_was_refused_has_a_wrong_url_in_its_porta
 def test_an_event_from_the_future_shows_that_the_clock_was_set(office: Office) -> None:
     office.store(report(received_at=after(10) + timedelta(minutes=5)))
     assert "5 min ahead of now" in problems(office)["clock", ""]
+
+
+@pytest.mark.parametrize(
+    ("version", "words", "cure"), [(1, "older schema", "start the receiver again"), (999, "newer version", "")]
+)
+def test_a_store_of_another_version_is_told_with_what_helps(
+    office: Office, version: int, words: str, cure: str
+) -> None:
+    with closing(sqlite3.connect(office.folder / "receiver.db")) as db:
+        db.execute(f"PRAGMA user_version = {version}")
+    assert words in problems(office)["store", ""]
+    assert cure in problems(office)["store", ""]
 
 
 def test_asked_about_one_source_it_is_silent_about_the_rest(office: Office) -> None:
