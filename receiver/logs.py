@@ -136,7 +136,8 @@ class Masking:
 
     def __call__(self, _logger: WrappedLogger, _method: str, facts: EventDict) -> EventDict:
         for key, value in facts.items():
-            facts[key] = self._masked(key, value)
+            if key != "exc_info":
+                facts[key] = self._masked(key, value)
         return facts
 
     def _masked(self, key: str, value: Any) -> Any:

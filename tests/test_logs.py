@@ -184,6 +184,7 @@ def test_of_what_asyncio_says_the_values_are_left_out(out: io.StringIO) -> None:
     loop.call_exception_handler({"message": "failed", "exception": ValueError("secret"), "future": ["secret"]})
     loop.close()
     assert line(out)["event"] == "failed"
+    assert "ValueError" in line(out)["exception"]
     assert "secret" not in out.getvalue()
 
 
