@@ -9,6 +9,7 @@ from receiver.store.views import Selector, StoredEvent
 
 RUN = 16_384  # events in a run; the newest ones, not yet in a run, are scanned
 LEADING = 5  # bits that the terms of a part of a run have in common; parts are sorted and written one by one
+LONGEST_NUMBER = 32  # characters as people write one; each term costs a look into every run
 MOST_FOUND = 10_000  # events looked at for one key
 
 IN_RUNS = "SELECT l.position FROM runs r CROSS JOIN lookups l ON l.run = r.run AND l.term = ? WHERE r.ready LIMIT ?"
@@ -25,7 +26,9 @@ def find(at: Connections, key: str) -> list[StoredEvent]:
     phone = numbers.digits(key)[-rows.NUMBER_TAIL :]
     identity = key.lower().replace("-", "")
     is_id = len(identity) == 32 and all(letter in "0123456789abcdef" for letter in identity)
-    terms = [rows.term("m", key), rows.term("r", key), rows.term("n", phone)]
+    terms = [rows.term("m", key), rows.term("r", key)]
+    if len(key) <= LONGEST_NUMBER:
+        terms.append(rows.term("n", phone))
     if is_id:
         terms.append(rows.term("i", identity))
     positions = {row[0] for term in terms for row in at.dispatch.execute(IN_RUNS, (term, MOST_FOUND))}
