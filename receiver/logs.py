@@ -43,13 +43,15 @@ def configure(
     level: str = "info",
     *,
     reveal: bool = False,
+    journal: bool | None = None,
     stream: TextIO | None = None,
     env: Mapping[str, str] = os.environ,
-) -> None:
+) -> dict[str, Any]:
     """Write the log of this process, and what libraries log through `logging`, to a stream from now on.
 
     `format` is auto (console on a terminal, else json), console, json or logfmt. `reveal` leaves numbers and texts
-    whole; secrets never are. To be called again after a change.
+    whole; secrets never are. `journal` puts priorities before lines; None: where the stream is the journal's. To be
+    called again after a change. Returns the keys for a process whose lines go through our stream.
     """
     out = stream or sys.stderr
     chosen = format if format != "auto" else "console" if out.isatty() else "json"
@@ -61,7 +63,8 @@ def configure(
     ]
     colors = out.isatty() and "NO_COLOR" not in env and env.get("TERM") != "dumb"
     ending = _ending(chosen, colors=colors, reveal=reveal)
-    if _is_journal(out, env):
+    to_journal = _is_journal(out, env) if journal is None else journal
+    if to_journal:
         ending.append(_with_priority)
     structlog.configure(
         processors=[Bounded(), *shared, *ending],
@@ -70,6 +73,7 @@ def configure(
         cache_logger_on_first_use=False,
     )
     _route_logging(shared, ending, out, level, reveal=reveal)
+    return {"format": chosen, "level": level, "reveal": reveal, "journal": to_journal}
 
 
 def catch() -> None:

@@ -289,6 +289,17 @@ def test_every_line_of_a_traceback_has_its_priority_in_the_journal(tmp_path: Pat
         assert {text[:3] for text in journal} == {"<3>"}
 
 
+def test_whose_lines_go_through_our_stream_writes_them_as_we_do(tmp_path: Path) -> None:
+    with (tmp_path / "journal").open("w+") as journal:
+        status = os.fstat(journal.fileno())
+        keys = logs.configure(stream=journal, env={"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"})
+    child = io.StringIO()
+    assert logs.configure(**keys, stream=child) == keys
+    log.error("happened")
+    assert child.getvalue().startswith("<3>{")
+    assert logs.configure(stream=Terminal(), env={})["format"] == "console"
+
+
 def test_another_stream_than_the_journal_has_no_priorities(out: io.StringIO, tmp_path: Path) -> None:
     with (tmp_path / "redirected").open("w+") as redirected:
         logs.configure(stream=redirected, env={"JOURNAL_STREAM": "1:1"})

@@ -62,7 +62,8 @@ class Guard:
             await self._app(scope, receive, send)
 
     def _refusal(self, request: Request) -> Response | None:
-        name = host_name(request.headers.get("host", ""))
+        given = request.headers.getlist("host")
+        name = host_name(given[0]) if len(given) == 1 else ""
         if name not in self._names and not (None in self._names and _is_address(name)):
             return PlainTextResponse("This listener has another name.\n", 421)
         if self._token and not compare_digest(_bearer(request), self._token):

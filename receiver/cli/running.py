@@ -78,8 +78,7 @@ def dispatch(config: Path | None, log_format: str | None, lifeline: int | None) 
 
     quiet = lifeline is not None  # the process that started us has told which configuration it is
     settings = options.settings(config, quiet=quiet, log__format=log_format)
-    _configure_log(settings)
-    keys: dict[str, Any] = {"format": settings.log.format, "level": settings.log.level, "reveal": settings.log.reveal}
+    keys = _configure_log(settings)
     reloading = _reloading(settings, partial(options.settings, settings.file, quiet=True))
     dispatching = Dispatching(settings, lifeline=lifeline, log_keys=keys, reloading=reloading)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -119,11 +118,11 @@ def _dispatch_command(settings: "Settings", log_format: str | None) -> list[str]
     return python("dispatch", *chosen, *(["--log-format", log_format] if log_format else []))
 
 
-def _configure_log(settings: "Settings") -> None:
+def _configure_log(settings: "Settings") -> dict[str, Any]:
     from receiver import logs
 
-    logs.configure(settings.log.format, settings.log.level, reveal=settings.log.reveal)
     logs.catch()
+    return logs.configure(settings.log.format, settings.log.level, reveal=settings.log.reveal)
 
 
 async def _announce(serving: "Serving") -> None:

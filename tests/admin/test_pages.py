@@ -1,5 +1,6 @@
 """Who may ask the admin listener, and what the metrics say."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -69,6 +70,33 @@ async def test_a_listener_on_all_addresses_is_asked_by_any_address(tmp_path: Pat
         bearer = f"Bearer {TOKEN}"
         assert (await site.ask_admin("/healthz", host="192.0.2.1:8081", authorization=bearer)).status == 200
         assert (await site.ask_admin("/healthz", host="evil.example.com", authorization=bearer)).status == 421
+
+
+@pytest.mark.parametrize("headers", [b"", b"Host: localhost\r\nHost: evil.example.com\r\n"], ids=["none", "two"])
+async def test_a_request_that_names_no_host_or_two_is_refused(site: Site, headers: bytes) -> None:
+    for version in (b"1.0", b"1.1"):
+        reader, writer = await asyncio.open_connection(*site.admin)
+        writer.write(b"GET /metrics HTTP/%s\r\n%sConnection: close\r\n\r\n" % (version, headers))
+        assert b" 421 " in (await reader.read()).partition(b"\r\n")[0]
+        writer.close()
+
+
+async def test_what_the_request_line_says_of_the_host_changes_nothing(site: Site) -> None:
+    for line, host in (("http://localhost/metrics", "evil.example.com"), ("//localhost/metrics", "evil.example.com")):
+        assert (await site.ask_admin(line, host=host)).status == 421
+
+
+@pytest.mark.parametrize(
+    ("listen", "own", "other"),
+    [("[::1]:0", "[::1]:8081", "[::2]:8081"), ("unix:admin.sock", "localhost", "evil.example.com")],
+)
+async def test_a_listener_of_another_kind_has_names_of_its_own_too(
+    tmp_path: Path, listen: str, own: str, other: str
+) -> None:
+    server = f'[server]\nlisten = "127.0.0.1:0"\nadmin_listen = "{listen}"\n'
+    async with receiving(tmp_path, server + SOURCES) as site:
+        assert [(await site.ask_admin(page, host=own)).status for page in PAGES] == [200, 200, 200]
+        assert [(await site.ask_admin(page, host=other)).status for page in PAGES] == [421, 421, 421]
 
 
 async def test_the_callback_listener_is_asked_by_any_name(site: Site) -> None:

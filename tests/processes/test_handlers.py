@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+import re
 import signal
+import sys
 from collections.abc import AsyncIterator
 from typing import NamedTuple
 
@@ -130,3 +132,26 @@ async def test_a_handler_is_paused_and_resumed_within_two_seconds(yard: Yard) ->
     assert (counters.state, len(serve.lines)) == ("paused", counters.done)
     assert (await yard.run("handlers", "resume", "audit"))[0] == 0
     await yard.reaches("audit", done=len(provider.sent), within=2)
+
+
+async def test_in_the_journal_what_handlers_log_has_its_priority_too(yard: Yard) -> None:
+    code = "class Own(BaseHandler):\n    async def handle(self, event, attempt):\n        self.log.error('broken')\n"
+    yard.drop_in("own", f"from receiver import BaseHandler\n\n{code}")
+    yard.configure(DROP_INS, OWN)
+    listing = 'stat=os.fstat(2); os.environ["JOURNAL_STREAM"]=f"{stat.st_dev}:{stat.st_ino}"'
+    program = f"import os,sys; {listing}; os.execv(sys.executable, [sys.executable, '-m', 'receiver', 'serve'])"
+    journal = yard.folder / "journal"
+    with journal.open("wb") as stderr:
+        serve = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", program, cwd=yard.folder, env=yard.env(), stderr=stderr
+        )
+    try:
+        url = await until(lambda: re.search(r'callbacks": "(http://[\d.:]+)"', journal.read_text()), within=30)
+        await Provider().send(url[1])
+        await until(lambda: '"broken"' in journal.read_text(), within=30)
+    finally:
+        serve.terminate()
+        await serve.wait()
+    lines = [line for line in journal.read_text().splitlines() if "{" in line]
+    assert {line[:3] for line in lines if '"level": "info"' in line} == {"<6>"}
+    assert [line[:3] for line in lines if '"broken"' in line] == ["<3>"]
