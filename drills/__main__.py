@@ -145,5 +145,18 @@ def fuzz(*, as_json: bool, **plan: Any) -> None:
     run(lambda: fuzz(Plan(**plan)), as_json=as_json)
 
 
+@drills.command()
+@click.option("--seed", default=1, show_default=True)
+@click.option("--requests", default=1000, show_default=True, help="During the restarts, each on its own connection.")
+@click.option("--restarts", default=10, show_default=True)
+@click.option("--system", default="", metavar="DIR", help="Where the Debian is kept for the next time.")
+@click.option("--json", "as_json", is_flag=True)
+def systemd(*, as_json: bool, **plan: Any) -> None:
+    """Install it in a Debian of its own as the docs say; then restarts, kills, reloads, an upgrade, under systemd."""
+    from drills.systemd.drill import Plan, systemd
+
+    run(lambda: systemd(Plan(**plan)), as_json=as_json)
+
+
 if __name__ == "__main__":
     drills()
