@@ -3,6 +3,8 @@
 import pytest
 from web_kit import BULKVS_SECRET, DLR, FORM, MESSAGE, MO, NEXT_SECRET, REPORT, SECRET, WEBHOOK, Site, request
 
+from receiver import web
+
 pytestmark = pytest.mark.anyio
 
 STRANGE = {
@@ -79,6 +81,17 @@ async def test_a_wrong_secret_at_a_known_source_is_told_to_who_counts_them(site:
 @pytest.mark.parametrize("secret", [SECRET, NEXT_SECRET])
 async def test_every_live_secret_is_taken(site: Site, secret: str) -> None:
     assert (await site.get(REPORT.replace(SECRET, secret))).outcome == "stored"
+
+
+@pytest.mark.parametrize("secret", [SECRET, NEXT_SECRET, "wrong-wrong-wrong"])
+async def test_a_secret_is_compared_with_all_live_ones(
+    site: Site, monkeypatch: pytest.MonkeyPatch, secret: str
+) -> None:
+    """Otherwise the time of an answer would tell which one was right."""
+    compared = []
+    monkeypatch.setattr(web, "compare_digest", lambda given, live: compared.append(live) or given == live)
+    await site.get(REPORT.replace(SECRET, secret))
+    assert compared == [web.digest(SECRET), web.digest(NEXT_SECRET)]
 
 
 async def test_a_trailing_slash_changes_nothing(site: Site) -> None:
