@@ -67,6 +67,8 @@ class Written:
 
     def is_in(self, text: bytes) -> bool:
         """Whether a text or a request names it, whatever encoding it is in. A longer number is another one."""
+        if not self._anywhere.search(text):
+            return False
         if self._alone.search(text):
             return True
         plain = unquote_to_bytes(text.replace(b"+", b" ")) if b"%" in text else text

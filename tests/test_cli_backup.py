@@ -2,6 +2,7 @@
 
 import sqlite3
 from contextlib import closing
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -10,16 +11,10 @@ from factories import after, report
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def clock(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every look at it is a minute later."""
-    seen: list[int] = []
-
-    def now():
-        seen.append(len(seen))
-        return after(60 * len(seen))
-
-    monkeypatch.setattr("receiver.cli.opening.now", now)
-    return seen
+    minutes = count(1)
+    monkeypatch.setattr("receiver.cli.opening.now", lambda: after(minutes=next(minutes)))
 
 
 def test_a_backup_is_a_new_folder_that_can_be_put_back(office: Office) -> None:

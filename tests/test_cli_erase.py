@@ -85,7 +85,7 @@ def test_what_could_not_be_overwritten_is_told(office: Office, monkeypatch: pyte
     monkeypatch.setattr(erasing, "erase", leaves)
     ended = office.run("erase", "--number", PHONE, "--yes")
     assert ended.status == 1
-    assert "2 places of the files could not be overwritten" in ended.err
+    assert "Old bytes are left on 2 pages: stop the receiver" in ended.err
 
 
 @pytest.mark.parametrize("number", ["", " ", "+3161*"])

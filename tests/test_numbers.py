@@ -60,3 +60,48 @@ def test_without_a_star_the_whole_number_counts() -> None:
 )
 def test_a_mask_leaves_three_and_two_characters_of_what_is_long_enough(number: str | None, masked: str) -> None:
     assert numbers.mask(number) == masked
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"+31612345678",
+        b"0031612345678",
+        b"from 31 6 12-34 56 78.",
+        b"(31)612345678",
+        b"MSISDN=%2B31612345678&SHORTCODE=3010",
+        b"?to=%2031612345678",
+        b"?to=%33%31612345678",
+        b'{"to":"\\u002b31612345678"}',
+        b'{"to":"\\u0033\\u0031612345678"}',
+        "31\u00a0612345678".encode(),
+        "+31612345678".encode("utf-16-le"),
+        b'{"to":31612345678}',
+    ],
+)
+def test_a_number_is_seen_however_it_is_written(text: bytes) -> None:
+    written = numbers.Written("+31 612345678")
+    assert written.is_in(text)
+    assert written.in_file(text)
+
+
+@pytest.mark.parametrize(
+    "text", [b"316123456789", b"9931612345678", b"31612345679", b"0612345678", b"id=%39931612345678"]
+)
+def test_another_number_is_another_one(text: bytes) -> None:
+    assert not numbers.Written("+31612345678").is_in(text)
+
+
+def test_in_a_file_values_touch_each_other() -> None:
+    """The bytes of a row have nothing between its columns."""
+    assert numbers.Written("+31612345678").in_file(b"\x00\x0b30103161234567812") == [(6, 17)]
+
+
+def test_a_name_is_seen_in_any_case() -> None:
+    assert numbers.Written("ACME").is_in(b"from=Acme")
+    assert not numbers.Written("ACME").is_in(b"A C M E")
+
+
+def test_a_number_is_blotted_and_nothing_else() -> None:
+    told = numbers.Written("+31612345678").blotted("no route to +31 612345678, nor to +31687654321")
+    assert told == "no route to +************, nor to +31687654321"

@@ -37,14 +37,15 @@ def erase(config: Path | None, number: str, dry_run: bool, yes: bool, as_json: b
     loaded = opening.settings(config)
 
     async def work(store: Store) -> tuple[Erased | None, Sequence[Backup]]:
-        there = await progress.followed(lambda tell: _erase(store, number, tell, dry_run=True))
         backups = await store.backups()
-        if dry_run:
-            return there, backups
-        if not as_json:
-            _tell(number, there, "is stored")
-        if not show.agrees("Erase it for good?", yes=yes):
-            return None, backups
+        if dry_run or not yes:
+            there = await progress.followed(lambda tell: _erase(store, number, tell, dry_run=True))
+            if dry_run:
+                return there, backups
+            if not as_json:
+                _tell(number, there, "is stored")
+            if not show.agrees("Erase it for good?", yes=False):
+                return None, backups
         return await progress.followed(lambda tell: _erase(store, number, tell)), backups
 
     done, backups = opening.run(loaded, work)
@@ -82,7 +83,7 @@ def _limits(told: Erased, backups: Sequence[Backup]) -> None:
     if told.mentions:
         show.say(f"{show.count(told.mentions, 'callback')} of other people name it in their words, and stay.")
     if told.traces:
-        show.say(f"{show.count(told.traces, 'place')} of the files could not be overwritten: try again.")
+        show.say(f"Old bytes are left on {show.count(told.traces, 'page')}: stop the receiver, and call this again.")
     if backups:
         show.say("Backups made before may hold it, and so may copies of them; remove them yourself:")
     for one in backups:

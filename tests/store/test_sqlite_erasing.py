@@ -106,6 +106,24 @@ async def test_gaps_in_trees_of_keys_are_closed(house: SqliteHouse, tmp_path: Pa
     assert [line.event for line in await house.lines("dead")] == ids
 
 
+async def test_what_lies_in_roots_of_old_trees_goes_when_nobody_runs(
+    house: SqliteHouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As another SQLite may have left them: the first leaf of a table becomes its root, with all that was on it."""
+    with monkeypatch.context() as other:
+        given = files.pragmas
+        other.setattr(
+            files, "pragmas", lambda *file, **how: [one.replace("=FAST", "=OFF") for one in given(*file, **how)]
+        )
+        await house.reopen()
+        await house.stored(*(message("x" * 90, originator=PHONE, occurred_at=after(n)) for n in range(90)))
+    assert (await house.command.erase(PHONE, now=NOW)).traces > 0
+    await house.receive.close()
+    await house.dispatch.close()
+    assert (await house.command.erase(PHONE, now=NOW)).traces == 0
+    assert holding(tmp_path) == set()
+
+
 async def test_what_other_people_wrote_is_left_alone(house: SqliteHouse, tmp_path: Path) -> None:
     long = message(f"call {PHONE} " * 800, originator=OTHER)
     (kept,) = await house.stored(long)

@@ -24,7 +24,7 @@ from receiver.store.views import Backup
 
 PAGES = 256  # copied in one go
 BREATH = 0.004  # seconds between two of them
-FLUSH = 16  # goes after which the copy is flushed: little at a time, so that nobody's flush waits long for ours
+FLUSH = 4  # goes after which the copy is flushed: little at a time, so that nobody's flush waits long for ours
 SPARE = 16 * 1024**2  # bytes that have to stay free
 LOOK = 10_000  # steps of SQLite between two looks whether we are to stop
 

@@ -2,7 +2,8 @@
 
 import os
 import sqlite3
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -48,16 +49,20 @@ def prepare(path: Path) -> Migrated:
 
 def migrate(path: Path) -> Migrated:
     """The same for a command: where something is missing, no receiver may have the store. Raises StoreTaken."""
-    locks: list[files.Lock] = []
-    try:
-        if any(_lacking(path).values()):
-            for file in BOTH:
-                one = file_of(path, file)
-                locks.append(files.Lock(one.with_name(f"{one.name}.lock")))
+    if not any(_lacking(path).values()):
         return prepare(path)
-    finally:
-        for lock in locks:
-            lock.release()
+    with alone(path):
+        return prepare(path)
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """While nobody receives into a store or dispatches from it. Raises StoreTaken, naming the pid of who does."""
+    with ExitStack() as locks:
+        for file in BOTH:
+            one = file_of(path, file)
+            locks.callback(files.Lock(one.with_name(f"{one.name}.lock")).release)
+        yield
 
 
 def file_of(path: Path, file: str) -> Path:

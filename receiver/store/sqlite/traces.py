@@ -9,15 +9,15 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 from receiver import numbers
-from receiver.errors import StoreUnavailable
+from receiver.errors import StoreTaken, StoreUnavailable
 from receiver.store.base import Tell
 from receiver.store.sqlite import files, pages
-from receiver.store.sqlite.migrating import BOTH, file_of
+from receiver.store.sqlite.migrating import BOTH, alone, file_of
 
 ROUNDS = 4  # of looking and overwriting: the receiver goes on meanwhile
 FILLED = 64  # free pages overwritten in one transaction
@@ -37,10 +37,11 @@ KEYED = {"log": (), "dispatch": ("exceptions", "packed_attempts")}
 
 def sweep(path: Path, written: numbers.Written, tell: Tell, stop: threading.Event) -> int:
     """Overwrite every old byte of a number in both files and their journals. How many places were left."""
-    return sum(_sweep(file_of(path, file), file, written, tell, stop) for file in BOTH)
+    return sum(_sweep(path, file, written, tell, stop) for file in BOTH)
 
 
-def _sweep(path: Path, file: str, written: numbers.Written, tell: Tell, stop: threading.Event) -> int:
+def _sweep(store: Path, file: str, written: numbers.Written, tell: Tell, stop: threading.Event) -> int:
+    path = file_of(store, file)
     with closing(files.connect(path, file)) as db:
         db.execute("PRAGMA secure_delete=ON")
         db.execute("PRAGMA synchronous=FULL")
@@ -52,6 +53,7 @@ def _sweep(path: Path, file: str, written: numbers.Written, tell: Tell, stop: th
             if None in found:
                 _fill_free_pages(db)
             _close_gaps(db, file, [page for page in found if page])
+        _write_anew(db, store)
         _empty_journal(db, path)
     return sum(1 for _ in _found(path, written, tell, stop))
 
@@ -112,6 +114,12 @@ def _close_gaps(db: sqlite3.Connection, file: str, found: list[pages.Page]) -> N
     if any(page.kind in (pages.INDEX_LEAF, pages.INDEX_INSIDE) for page in found):
         for table in KEYED[file]:
             _build_anew(db, table)
+
+
+def _write_anew(db: sqlite3.Connection, store: Path) -> None:
+    """What is left lies in the roots of old trees: the whole file is written anew, where nobody would wait for it."""
+    with suppress(StoreTaken), alone(store):
+        db.execute("VACUUM")
 
 
 def _stretch(db: sqlite3.Connection, file: str, page: pages.Page) -> None:
