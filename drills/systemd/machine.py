@@ -14,7 +14,7 @@ from drills.waiting import until
 from receiver import __version__
 
 ROOT = Path(__file__).parents[2]
-PROGRAMS = ("debootstrap", "systemd-nspawn", "nsenter")
+PROGRAMS = ("debootstrap", "systemd-nspawn", "nsenter", "setpriv")
 SOURCES = ("pyproject.toml", "README.md", "LICENSE", "receiver", "handlers", "deploy", "systemd")
 PACKAGES = "systemd,systemd-sysv,dbus,python3-venv,ca-certificates,procps"
 SUITE, PYTHON = "bookworm", "3.11"
@@ -102,7 +102,8 @@ class Machine:
 
     async def active(self, *units: str) -> bool:
         """Whether all of these run."""
-        return (await self.sh(f"systemctl is-active {' '.join(units)}")).status == 0
+        told = (await self.sh(f"systemctl is-active {' '.join(units)}")).out.split()
+        return told == ["active"] * len(units)
 
 
 @asynccontextmanager
@@ -110,6 +111,7 @@ async def booted(root: Path) -> AsyncIterator[Machine]:
     """Start the system that is in a folder, and end it with the block."""
     with (root.parent / "console.log").open("wb") as console:
         process = await asyncio.create_subprocess_exec(
+            *("setpriv", "--pdeathsig", "TERM"),  # it shuts its system down at SIGTERM, and must not outlive us
             *("systemd-nspawn", "--quiet", "--boot", "--directory", str(root), "--machine", f"drill-{os.getpid()}"),
             *("--register=no", "--keep-unit", "--private-network", "--link-journal=no"),
             stdin=asyncio.subprocess.DEVNULL,
@@ -118,12 +120,11 @@ async def booted(root: Path) -> AsyncIterator[Machine]:
         )
     machine = Machine(root)
     try:
-        machine.leader = await until(lambda: _child(process.pid), within=BOOTS_WITHIN)
         await until(lambda: _serves(machine, process), within=BOOTS_WITHIN)
         yield machine
     finally:
-        with suppress(OSError, TimeoutError):
-            await machine.sh("systemctl poweroff")
+        with suppress(ProcessLookupError, TimeoutError):
+            process.terminate()
             await asyncio.wait_for(process.wait(), ENDS_WITHIN)
         if process.returncode is None:
             process.kill()
@@ -141,4 +142,5 @@ async def _serves(machine: Machine, process: asyncio.subprocess.Process) -> bool
     if process.returncode is not None:
         console = (machine.root.parent / "console.log").read_text(errors="replace")
         raise CannotRun(f"the system did not start: {console[-500:]}")
-    return (await machine.sh("systemctl is-active basic.target dbus.socket")).status == 0
+    machine.leader = _child(process.pid)  # at first it is one that only makes the real one
+    return bool(machine.leader) and await machine.active("basic.target", "dbus.socket")
