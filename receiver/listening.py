@@ -10,6 +10,8 @@ from pathlib import Path
 from receiver.errors import ReceiverError
 
 BACKLOG = 2048
+PASSED = ("callbacks", "admin")
+"""The names of sockets that systemd passes, and their order where they have none."""
 
 
 class AddressTaken(ReceiverError):
@@ -64,17 +66,23 @@ def _bind_unix(path: Path) -> socket.socket:
 
 
 def passed() -> dict[str, socket.socket]:
-    """Listening sockets passed by systemd, by name (`callbacks`, `admin`); sd_listen_fds(3)."""
+    """Listening sockets passed by systemd, by name (`callbacks`, `admin`), else by order; sd_listen_fds(3).
+
+    Raises ReceiverError where there are several of one kind: nobody would answer on the others.
+    """
     if os.environ.get("LISTEN_PID") != str(os.getpid()):
         return {}
     names = os.environ.get("LISTEN_FDNAMES", "").split(":")
     count = int(os.environ.get("LISTEN_FDS", "0"))
-    found = {}
+    found: dict[str, socket.socket] = {}
     for number in range(count):
         name = names[number] if number < len(names) else ""
-        found[name if name in ("callbacks", "admin") else ("callbacks", "admin")[number]] = socket.socket(
-            fileno=3 + number
-        )
+        kind = name if name in PASSED else PASSED[number] if number < len(PASSED) else ""
+        if not kind or kind in found:
+            raise ReceiverError(
+                "systemd passes more than one socket of a kind: leave one ListenStream= in each .socket unit"
+            )
+        found[kind] = socket.socket(fileno=3 + number)
     return found
 
 

@@ -146,6 +146,13 @@ def test_passed_sockets_are_told_apart_by_name_else_by_order(names: str, count: 
     assert passed(names, count) == found
 
 
+@pytest.mark.parametrize(("names", "count"), [("callbacks:callbacks", 2), ("callbacks:admin:admin", 3), ("", 3)])
+def test_two_sockets_of_a_kind_are_one_too_many(names: str, count: int) -> None:
+    with pytest.raises(subprocess.CalledProcessError) as fault:
+        passed(names, count)
+    assert "more than one socket of a kind" in fault.value.stderr
+
+
 def test_sockets_passed_to_another_process_are_not_ours() -> None:
     assert passed("callbacks", 1, pid="os.getppid()") == "[]"
 
