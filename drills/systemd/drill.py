@@ -163,14 +163,17 @@ async def _reloads(site: Site) -> None:
     add = f'printf \'\\n[handlers.book]\\nuse = "log"\\nfile = "/var/log/receiver/book.jsonl"\\n\' >> {CONFIG}'
     done = await site.machine.sh(f"{add} && systemctl reload {BOTH} && cp {CONFIG} /root/good.toml")
     site.verdict.must(done.status == 0, f"reload: {done.out[-300:]}")
-    status = await site.machine.show("receiver-dispatch", "StatusText")
-    site.verdict.must("book" in status, f"the new handler is not there after a reload: {status}")
+    await until(lambda: _says(site.machine, "receiver-dispatch", "book"))
     done = await site.machine.sh(f"{BROKEN} && systemctl reload receiver")
     site.verdict.must(done.status != 0, "a reload of a broken configuration did not fail")
     await site.all_stored("after a reload that was refused", await site.call())
     site.verdict.must(
         pids == [await site.machine.show(unit, "MainPID") for unit in BOTH.split()], "a reload is a new process"
     )
+
+
+async def _says(machine: Machine, unit: str, word: str) -> bool:
+    return word in await machine.show(unit, "StatusText")
 
 
 async def _broken_start(site: Site) -> None:
