@@ -81,6 +81,7 @@ OUTSIDE = {
     "aiohttp": ["receiver.handlers.forward", "receiver.cli.*"],
     "aiosmtplib": ["receiver.handlers.email", "receiver.cli.doctor.mail"],
     "aiosqlite": ["receiver.store.sqlite.*"],
+    "asyncpg": ["receiver.store.postgres.*"],
     "click": ["receiver.cli", "receiver.cli.*"],
     "httptools": ["receiver.http"],
     "jinja2": ["receiver.handlers.email"],
@@ -98,6 +99,7 @@ OUTSIDE = {
     "yarl": ["receiver.handlers.forward", "receiver.cli.*"],
 }
 COME_ALONG = {"pydantic_core": "pydantic", "yarl": "aiohttp"}
+OPTIONAL = {"asyncpg": "postgres"}  # by the extra that brings it
 NEVER_IMPORTED = {
     "tzdata",  # the zones of zoneinfo, for systems that have none
 }
@@ -249,8 +251,30 @@ def test_only_who_may_know_a_library_imports_it() -> None:
 def test_every_library_that_is_imported_is_declared_and_every_declared_one_imported() -> None:
     used = {top for module in MODULES.values() for top in module.outside}
     needed = {COME_ALONG.get(top, top) for top in used if top not in sys.stdlib_module_names}
-    declared = {line.partition(">")[0].replace("-", "_") for line in PROJECT["project"]["dependencies"]}
-    assert declared == needed | NEVER_IMPORTED
+    assert names_of(PROJECT["project"]["dependencies"]) == (needed - set(OPTIONAL)) | NEVER_IMPORTED
+    extras = PROJECT["project"]["optional-dependencies"]
+    assert all(names_of(extras[extra]) == {name} for name, extra in OPTIONAL.items())
+    assert set(OPTIONAL) <= needed
+
+
+def names_of(requirements: Iterable[str]) -> set[str]:
+    """As they are imported."""
+    return {line.partition(">")[0].replace("-", "_") for line in requirements}
+
+
+def test_one_store_knows_nothing_of_another() -> None:
+    """What they share is no database's, and stands beside them."""
+    stores = ("sqlite", "postgres")
+    for store in stores:
+        others = [f"receiver.store.{other}*" for other in stores if other != store]
+        mine = [name for name in MODULES if fits(name, [f"receiver.store.{store}", f"receiver.store.{store}.*"])]
+        assert mine
+        assert [(name, one) for name in mine for one in needs(name) if fits(one, others)] == []
+    shared = [name for name in MODULES if name.startswith("receiver.store.") and name.count(".") == 2]
+    databases = [name for name in shared if name.rpartition(".")[2] not in stores]
+    assert [
+        name for name in databases for one in needs(name) if fits(one, [f"receiver.store.{s}*" for s in stores])
+    ] == []
 
 
 def test_a_provider_is_a_pure_function() -> None:

@@ -111,6 +111,11 @@ def _digest(source: str, identity: Identity, size: int) -> bytes:
     return blake2b("\x00".join((source, *identity.values)).encode("utf-8", "replace"), digest_size=size).digest()
 
 
+def hashed(text: str) -> bytes:
+    """16 bytes that stand for a text of any length."""
+    return blake2b(text.encode("utf-8", "replace"), digest_size=16).digest()
+
+
 def event_row(position: int, key: bytes | None, callback: int | None, event: Event, received: int) -> tuple[Any, ...]:
     """The columns of EVENT_ROW; `received` is the event's `received_at` in microseconds since 1970."""
     status, rank = (event.status._value_, event.rank) if isinstance(event, DeliveryReport) else (None, None)

@@ -18,6 +18,7 @@ from receiver.store.sqlite import SqliteStore, care, looking, lookup
 
 from .conftest import House, retry
 from .contract import *  # noqa: F403 - every law there is a test here
+from .contract.backing_up import *  # noqa: F403 - as above
 
 pytestmark = pytest.mark.anyio
 

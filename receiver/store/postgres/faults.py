@@ -49,7 +49,7 @@ def is_one_of(fault: BaseException, codes: Any) -> bool:
 
 def breaks(fault: BaseException) -> bool:
     """Whether the connection it came by is to be given up."""
-    return isinstance(fault, LOST) or not isinstance(fault, asyncpg.PostgresError) or is_one_of(fault, CLOSED)
+    return isinstance(fault, LOST) or is_one_of(fault, CLOSED)
 
 
 def is_the_servers(fault: BaseException) -> bool:

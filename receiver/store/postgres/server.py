@@ -19,14 +19,23 @@ TRIES = 5  # of a transaction that others were in the way of
 STANDSTILL = 10_000  # milliseconds after which the server ends a transaction in which we say nothing
 DURABLE = ("on", "remote_apply")
 # Keys of a libpq URL that asyncpg would hand to the server as settings.
-FOREIGN = {"connect_timeout", "keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count",
-           "tcp_user_timeout", "channel_binding", "gssencmode", "load_balance_hosts"}
+FOREIGN = {
+    "connect_timeout",
+    "keepalives",
+    "keepalives_idle",
+    "keepalives_interval",
+    "keepalives_count",
+    "tcp_user_timeout",
+    "channel_binding",
+    "gssencmode",
+    "load_balance_hosts",
+}
 POOLED = "pgbouncer"
 """The key of our own: `?pgbouncer=1` where a pooler in transaction mode stands in between."""
 
 Connection = Any  # asyncpg.Connection, which has no types
-Job = Callable[[Connection], Awaitable["T"]]
 T = TypeVar("T")
+Job = Callable[[Connection], Awaitable[T]]
 
 
 class Server:
@@ -66,6 +75,11 @@ class Server:
                     continue
                 raise
         raise AssertionError
+
+    async def fetch(self, query: str, *arguments: Any) -> list[Any]:
+        """What a query gives; it may take its time."""
+        found: list[Any] = await self.run(lambda db: db.fetch(query, *arguments), within=LONG, reading=True)
+        return found
 
     @contextlib.asynccontextmanager
     async def transaction(self, *, within: float = PATIENCE, reading: bool = False) -> AsyncIterator[Connection]:

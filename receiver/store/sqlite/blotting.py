@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from pydantic_core import from_json, to_json
-
 from receiver import numbers
+from receiver.store.person import starred
 from receiver.store.sqlite.batches import BATCH, CHUNK, Task, batches, write
 
 
@@ -73,21 +72,6 @@ def _blot(db: sqlite3.Connection, text: Text, rows: Sequence[Row], written: numb
     blotted = 0
     for row in rows:
         told = row[len(text.key) :]
-        stars = [_starred(column, written, json=text.json) for column in told]
+        stars = [starred(column, written, json=text.json) for column in told]
         blotted += db.execute(f"UPDATE {text.table} SET {sets} WHERE {which}", (*stars, *row)).rowcount
     return blotted
-
-
-def _starred(told: str, written: numbers.Written, *, json: bool) -> str:
-    return to_json(_within(from_json(told), written)).decode() if json else written.blotted(told)
-
-
-def _within(value: Any, written: numbers.Written) -> Any:
-    """The same in all texts of a JSON value."""
-    if isinstance(value, str):
-        return written.blotted(value)
-    if isinstance(value, list):
-        return [_within(one, written) for one in value]
-    if isinstance(value, dict):
-        return {written.blotted(name): _within(one, written) for name, one in value.items()}
-    return value

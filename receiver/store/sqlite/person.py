@@ -3,9 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pydantic_core import from_json
-
-from receiver import numbers
+from receiver.store.person import whose
 from receiver.store.sqlite.batches import CHOSEN, CHUNK, Task, batches, chosen
 from receiver.store.sqlite.desk import Connections
 
@@ -54,23 +52,15 @@ def _events(task: Task, found: Found) -> None:
     end, after = task.at.end(), 0
     while some := task.at.log.execute(EVENTS, (after, CHUNK)).fetchall():
         for position, kind, originator, recipient, data, callback in some:
-            if task.written.digits in (originator, recipient):
-                found.events.append(position)
-            elif not task.written.is_in(data.encode()):
-                continue
-            elif kind == "notice":
-                found.notices.append(position)
-            elif _is_among(task.written, data):
-                found.events.append(position)
-            else:
-                found.naming.add(callback)
+            match whose(task.written, kind, originator, recipient, data):
+                case "theirs":
+                    found.events.append(position)
+                case "notice":
+                    found.notices.append(position)
+                case "others":
+                    found.naming.add(callback)
         after = some[-1][0]
         task.go_on("events read", min(after, end), end)
-
-
-def _is_among(written: numbers.Written, data: str) -> bool:
-    """Whether the number is one of several recipients."""
-    return any(numbers.digits(one) == written.digits for one in from_json(data).get("recipients") or ())
 
 
 def _callbacks(task: Task, found: Found) -> None:

@@ -1,8 +1,10 @@
-"""The laws of a store. They run on every database: a module binds them with a fixture `house` and a star import."""
+"""The laws of a store. They run on every database: a module binds them with a fixture `house` and a star import.
+
+`backing_up` is not among them: a database that has backups of its own does without ours.
+"""
 
 # ruff: noqa: F403 - every law there is one here
 from .acts import *
-from .backing_up import *
 from .claiming import *
 from .counting import *
 from .erasing import *
