@@ -269,6 +269,15 @@ def test_check_without_systemd_says_that_credentials_were_not_read(inside: Run, 
     assert "secrets were not read" in ended.stderr
 
 
+def test_check_goes_on_where_systemd_names_credentials_and_hides_them(
+    inside: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "receiver.toml").write_text('[sources.a]\nprovider = "spryng"\nsecrets = [{ credential = "a" }]\n')
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "hidden"))
+    ended = inside("check")
+    assert (ended.returncode, "secrets were not read" in ended.stderr) == (0, True)
+
+
 def test_check_inside_the_unit_reads_credentials(inside: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "receiver.toml").write_text('[sources.a]\nprovider = "spryng"\nsecrets = [{ credential = "a" }]\n')
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))

@@ -75,7 +75,7 @@ class Reading(NamedTuple):
 def read(config: Path | None) -> Reading:
     """The configuration with its handlers, which are imported. Raises ConfigFault where it is no TOML."""
     settings, faults = configuration.examine(config)
-    secrets = not settings.credentials or "CREDENTIALS_DIRECTORY" in os.environ
+    secrets = not settings.credentials or _has_credentials()
     if secrets:
         settings, faults = configuration.examine(config, secrets=True)
     faults += configuration.check_handlers(settings, secrets=secrets)
@@ -93,6 +93,11 @@ def _check(config: Path | None) -> Checked:
     options.tell(settings)
     file = str(settings.file) if settings.file else None
     return Checked(file, len(settings.sources), len(settings.handlers), faults, warned)
+
+
+def _has_credentials() -> bool:
+    """Whether credentials can be read here. systemd names their folder to ExecReload= too, but does not let it in."""
+    return os.access(os.environ.get("CREDENTIALS_DIRECTORY", ""), os.R_OK | os.X_OK)
 
 
 def _described(name: str, where: str, provider: type[Provider]) -> dict[str, Any]:
