@@ -115,6 +115,33 @@ def plugins(as_json: bool, **plan: Any) -> None:  # noqa: FBT001
 
 @drills.command()
 @click.option("--seed", default=1, show_default=True)
+@click.option("--seconds", default=2.0, show_default=True, help="Of load before the backup and after it; long: 30.")
+@click.option("--rate", default=200.0, show_default=True, help="Messages a second.")
+@click.option("--broken", default="", help="A receiver of drills.broken; then it has to fail.")
+@click.option("--json", "as_json", is_flag=True)
+def restore(*, as_json: bool, **plan: Any) -> None:
+    """A backup under load; then all is lost but the backup, which is put back as documented."""
+    from drills.restore import Plan, restore_drill
+
+    run(lambda: restore_drill(Plan(**plan)), as_json=as_json)
+
+
+@drills.command()
+@click.option("--seed", default=1, show_default=True)
+@click.option("--from", "start", default="", metavar="REF", help="The version to begin with; default: the oldest tag.")
+@click.option("--seconds", default=2.0, show_default=True, help="Of load on each version; long: 30.")
+@click.option("--rate", default=150.0, show_default=True, help="Messages a second.")
+@click.option("--broken", default="", help="A receiver of drills.broken; then it has to fail.")
+@click.option("--json", "as_json", is_flag=True)
+def upgrade(*, as_json: bool, **plan: Any) -> None:
+    """The oldest version under load, then this one on the same folder, then back as documented."""
+    from drills.upgrade import Plan, upgrade_drill
+
+    run(lambda: upgrade_drill(Plan(**plan)), as_json=as_json)
+
+
+@drills.command()
+@click.option("--seed", default=1, show_default=True)
 @click.option("--waiting", default=4000, show_default=True, help="Events that wait; the long run has 1000000.")
 @click.option("--retries", default=500, show_default=True, help="Of them to be tried again at once; long: 100000.")
 @click.option("--window", default=3.0, show_default=True, help="Seconds of each look while it drains.")

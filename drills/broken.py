@@ -2,8 +2,10 @@
 
 import asyncio
 import sys
+import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from receiver import cli, http, serving
@@ -14,7 +16,7 @@ from receiver.store import migrate, rows
 from receiver.store.base import Done, Outcome, Recorded
 from receiver.store.bits import is_set
 from receiver.store.plan import First, Planner
-from receiver.store.sqlite import claiming, files, lanes
+from receiver.store.sqlite import claiming, copying, files, lanes
 from receiver.store.sqlite.log import LogWriter
 from receiver.web import Intake
 
@@ -120,6 +122,33 @@ def reads_the_backlog() -> None:
         return taken
 
     claiming.claim = reading
+
+
+@fault
+def copies_the_log_first() -> None:
+    """A backup in which the handlers' file is younger than the log."""
+    snapshot = copying._snapshot
+    early: list[copying.Snapshot] = []
+
+    def other(path: Path, file: str) -> copying.Snapshot:
+        if file == "log":
+            return early.pop()
+        early.append(snapshot(path, "log"))
+        time.sleep(1.0)
+        return snapshot(path, file)
+
+    copying._snapshot = other
+
+
+@fault
+def forgets_keys_when_migrating() -> None:
+    """A migration that costs what repetitions are known by."""
+    read = migrate._read
+
+    def forgetting(name: str, sql: str) -> migrate.Migration:
+        return read(name, sql + "UPDATE events SET key = NULL;\n" if "years" in name else sql)
+
+    migrate._read = forgetting
 
 
 @fault

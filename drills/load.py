@@ -67,6 +67,10 @@ class Load:
         """Messages that a provider would send again."""
         return set(self._unanswered)
 
+    def doubt(self, message: str) -> None:
+        """Have it sent again though it was answered 200, as providers sometimes do."""
+        self._unanswered.add(message)
+
     def quantile(self, share: float) -> float:
         """Seconds within which this share of the answers came."""
         ordered = sorted(self.times)
