@@ -88,6 +88,11 @@ def _crashed(fault: BaseException | None) -> None:
         structlog.get_logger().critical(CRASHED, exc_info=fault)
 
 
+def plain(words: str, level: str, *, stream: TextIO, env: Mapping[str, str] = os.environ) -> str:
+    """Words for people as they are; on the way to systemd's journal each line has the priority of a level."""
+    return str(_with_priority(None, level, words)) if _is_journal(stream, env) else words
+
+
 class Lines:
     """Writes lines to a stream. A log that cannot be written (disk full, reader gone) never stops the receiver."""
 

@@ -276,6 +276,17 @@ def test_the_journal_is_told_the_priority(tmp_path: Path) -> None:
         assert [text[:4] for text in journal] == ["<3>{", "<6>{", "<4>{"]
 
 
+def test_why_a_service_does_not_start_is_an_error_in_the_journal(tmp_path: Path) -> None:
+    (tmp_path / "receiver.toml").write_text("[serve]\n[stroe]\n")
+    with (tmp_path / "journal").open("w+") as journal:
+        status = os.fstat(journal.fileno())
+        serve = [sys.executable, "-m", "receiver", "serve", "--config", str(tmp_path / "receiver.toml")]
+        told = {**os.environ, "JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
+        assert subprocess.run(serve, stderr=journal, env=told).returncode == 78
+        journal.seek(0)
+        assert [text[:3] for text in journal] == ["<3>", "<3>"]
+
+
 @pytest.mark.parametrize("format", FORMATS)
 def test_every_line_of_a_traceback_has_its_priority_in_the_journal(tmp_path: Path, format: str) -> None:
     with (tmp_path / "journal").open("w+") as journal:

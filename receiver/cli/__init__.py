@@ -144,7 +144,12 @@ def _status(returned: Any) -> int:
 
 def _told(fault: errors.ReceiverError) -> int:
     own_lines = isinstance(fault, errors.ConfigFault)  # each begins with its file
-    click.echo(str(fault) if own_lines else f"receiver: {fault}", err=True)
+    words = str(fault) if own_lines else f"receiver: {fault}"
+    if "JOURNAL_STREAM" in os.environ:  # systemd started us
+        from receiver import logs
+
+        words = logs.plain(words, "error", stream=sys.stderr)
+    click.echo(words, err=True)
     return next((status for kind, status in EXIT_STATUSES.items() if isinstance(fault, kind)), 1)
 
 
