@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import heapq
 import logging
 import math
 import re
@@ -26,7 +27,10 @@ WHOLE_WITHIN = timedelta(seconds=10)  # from a connection's or a request's begin
 HEAD_MOST = 64 * 1024  # bytes of request line and headers
 UNREAD_MOST = 1024**2  # bytes of a body that are thrown away after its request was answered
 AHEAD_MOST = 64  # requests that may wait on a connection for the answers before them
+AHEAD_MOST_OF_ALL = 4096
+UNHEARD_MOST = 4096  # bytes of answers that nobody reads, besides what the system keeps; no more are made then
 MOST_CONNECTIONS = 2048
+ROOM = 32  # of so many connections one has to go where there are too many: each look through all of them costs
 SPARE_FILES = 256  # file handles for everything that is no connection
 FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\ncontent-type: text/plain; charset=utf-8\r\n"
@@ -49,6 +53,8 @@ class Shared(ServerState):
     def __init__(self) -> None:
         super().__init__()
         self.loop: asyncio.AbstractEventLoop
+        self.ahead = 0
+        """Requests that wait for the answers before them, on all connections."""
         self._going: list[Exchange] = []
 
     def post(self, exchange: "Exchange") -> None:
@@ -135,6 +141,7 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A new connection has to say something soon. Where there are too many, one that does nothing goes."""
         super().connection_made(transport)
+        transport.set_write_buffer_limits(UNHEARD_MOST)
         self._heard_at = self.loop.time()
         self._due = self._heard_at + WHOLE_WITHIN.total_seconds()
         self._tick()
@@ -143,23 +150,31 @@ class Protocol(HttpToolsProtocol):
             transport.close()
 
     def _make_room(self) -> bool:
-        """Close the connection that has done nothing for the longest time; False where all are at work."""
+        """End some connections: strangers' before those of who asked and listened. False where all are at work."""
         others = (each for each in self.connections if each is not self and isinstance(each, Protocol))
-        idle = min((each for each in others if each._is_idle()), key=lambda each: each._heard_at, default=None)
-        if idle is None:
-            return False
-        idle.transport.close()
-        return True
+        idle = [each for each in others if each._is_idle() or each.flow.write_paused]
+        some = max(1, len(self.connections) // ROOM)
+        for each in heapq.nsmallest(some, idle, key=lambda each: (each._is_known(), each._heard_at)):
+            each._end()
+        return bool(idle)
+
+    def _is_known(self) -> bool:
+        """Whether somebody asked here, and heard the answers."""
+        return self.cycle is not None and not self.flow.write_paused
+
+    def _end(self) -> None:
+        if self.transport.get_write_buffer_size():  # nobody reads it; a mere close would wait for that
+            self.transport.abort()
+        else:
+            self.transport.close()
 
     def _tick(self) -> None:
         """Close what is due; look again when it may be. One timer for a connection costs less than two a request."""
         now = self.loop.time()
         if now < self._due:
             self._timer = self.loop.call_at(min(self._due, now + WHOLE_WITHIN.total_seconds()), self._tick)
-        elif self.transport.get_write_buffer_size():  # nobody reads it; a mere close would wait for that
-            self.transport.abort()
         else:
-            self.transport.close()
+            self._end()
 
     def _is_due_at(self, moment: float) -> None:
         """Have an earlier moment than the timer knows."""
@@ -183,6 +198,8 @@ class Protocol(HttpToolsProtocol):
         """The end, from either side."""
         if self._timer:
             self._timer.cancel()
+        self.server_state.ahead -= len(self.pipeline)
+        self.pipeline.clear()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -233,11 +250,12 @@ class Protocol(HttpToolsProtocol):
         before, self.cycle = self.cycle, self._exchange()
         if before is None or before.response_complete:
             self._start_asgi_task(self.cycle, self.app)
-        elif len(self.pipeline) >= AHEAD_MOST:
+        elif len(self.pipeline) >= AHEAD_MOST or self.server_state.ahead >= AHEAD_MOST_OF_ALL:
             raise ValueError("too many requests are sent ahead")
         else:  # sent ahead of the answers before it
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, self.app))
+            self.server_state.ahead += 1
 
     def _exchange(self) -> Exchange:
         """What the application is given."""
@@ -277,6 +295,7 @@ class Protocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self.pipeline:
+            self.server_state.ahead -= 1
             self._start_asgi_task(*self.pipeline.pop())
             return
         self.flow.resume_reading()

@@ -385,6 +385,42 @@ async def test_one_connection_too_many_costs_one_that_does_nothing(site: Site, m
         assert await asyncio.wait_for(closed(idle), 5)
 
 
+async def test_of_too_many_connections_those_go_first_that_never_asked_or_do_not_listen(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "most_connections", lambda: 3)
+    async with site.client() as kept, site.client() as deaf:
+        assert (await kept.send("GET", REPORT)).status == 200
+        assert (await deaf.send("GET", REPORT)).status == 200
+        async with site.client() as silent, site.client() as another:
+            assert (await another.send("GET", REPORT)).status == 200
+            assert await asyncio.wait_for(closed(silent), 5)
+            next(
+                each
+                for each in site.server.server_state.connections
+                if each.client == deaf.writer.get_extra_info("sockname")
+            ).pause_writing()
+            async with site.client() as one_more:
+                assert (await one_more.send("GET", REPORT)).status == 200
+                assert await asyncio.wait_for(closed(deaf), 5)
+                assert (await kept.send("GET", REPORT)).status == 200
+
+
+async def test_requests_sent_ahead_wait_in_bounded_numbers_on_all_connections_together(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "AHEAD_MOST_OF_ALL", 10)
+    async with site.client() as one, site.client() as other:
+        with site.locked():
+            one.write(request("GET", REPORT) * 9)
+            await until(lambda: site.server.server_state.ahead == 8)
+            other.write(request("GET", REPORT) * 9)
+            assert await closed(other)
+            assert site.server.server_state.ahead == 8
+        assert [(await one.answer()).status for _ in range(9)] == [200] * 9
+        assert site.server.server_state.ahead == 0
+
+
 async def test_where_all_are_at_work_one_more_hears_503(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "most_connections", lambda: 2)
     async with site.client() as one, site.client() as other:
