@@ -14,6 +14,12 @@ AHEAD = 20
 """Requests that a deaf one sends at a time."""
 DEAF_FIRST = 5.0
 """Seconds that may pass until so much is unread that the receiver cannot send any more."""
+HOARD = 1_200
+"""Connections of one hoarder; two processes have more than there may be."""
+DEAF = 200
+"""Of those that ask."""
+HELD = 2.0
+"""Seconds that they are held."""
 HEAD = b"POST %s HTTP/1.1\r\nHost: x\r\n"
 CHUNK = b"fff\r\n" + b"a" * 4095 + b"\r\n"
 BODY = HEAD + b"Content-Length: 5000\r\n\r\n"
@@ -109,6 +115,24 @@ async def deaf(line: Line, url: bytes) -> None:
             break
     line.transport.resume_reading()
     await line.ends(began + DEAF_FIRST)
+
+
+async def hoard(random: Random, tally: Tally, port: int) -> None:
+    """More connections than there is room for, or fewer that ask and do not listen; what becomes of them is theirs."""
+    asked = random.choice((b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * AHEAD))
+    lines: list[Line] = []
+    while len(lines) < (DEAF if asked.endswith(b"\n") else HOARD):
+        line = await Line.opened(tally, port, small=True)
+        if line is None:
+            break
+        lines.append(line)
+        line.expect(asked)
+        line.transport.pause_reading()
+        line.transport.write(asked)
+    tally.requests += len(lines)
+    await asyncio.sleep(HELD)
+    for line in lines:
+        line.transport.abort()
 
 
 async def dawdle(random: Random, site: Site, tally: Tally, port: int) -> AsyncIterator[None]:

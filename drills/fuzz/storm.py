@@ -6,6 +6,7 @@ It prints a line when half of the requests are sent, and one of JSON at the end.
 import asyncio
 import json
 import os
+import resource
 import sys
 from pathlib import Path
 from random import Random
@@ -14,7 +15,7 @@ import uvloop
 
 from drills.fuzz.line import Line, Tally
 from drills.fuzz.requests import Site, made
-from drills.fuzz.slow import dawdle
+from drills.fuzz.slow import dawdle, hoard
 from drills.fuzz.wrecks import wreck
 
 CROWD, WRECKERS, DAWDLERS = 40, 60, 30
@@ -38,6 +39,7 @@ class Storm:
         each = [self._speak(number) for number in range(CROWD)]
         each += [self._wreck(number) for number in range(CROWD, CROWD + WRECKERS)]
         each += [self._dawdle(number) for number in range(CROWD + WRECKERS, CROWD + WRECKERS + DAWDLERS)]
+        each.append(self._hoard(CROWD + WRECKERS + DAWDLERS))
         await asyncio.gather(*each)
 
     def _random(self, number: int) -> Random:
@@ -93,10 +95,18 @@ class Storm:
             if not self._left:
                 return
 
+    async def _hoard(self, number: int) -> None:
+        random = self._random(number)
+        while self._left:
+            await hoard(random, self._tally, self._port)
+            await asyncio.sleep(random.random() * 4)
+
 
 def main() -> None:
     """Behind the receiver in the queue for the processor, as strangers elsewhere would be."""
     os.nice(5)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     port, seed, requests, file, *urls = sys.argv[1:]
     with Path(file).open("w") as kept:
         tally = Tally(kept)
