@@ -238,14 +238,15 @@ def replaced(words: str, changes: dict[str, str]) -> str:
 
 
 @asynccontextmanager
-async def proxy(kind: str, upstream: str, folder: Path) -> AsyncIterator[Proxy]:
-    """A running proxy: nginx, nginx-location or caddy."""
+async def proxy(kind: str, upstream: str, folder: Path, changes: dict[str, str] | None = None) -> AsyncIterator[Proxy]:
+    """A running proxy: nginx, nginx-location or caddy; with these changes to its configuration."""
     program = "caddy" if kind == "caddy" else "nginx"
     path = shutil.which(program, path="/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/bin")
     if not path:
         pytest.skip(f"NOT TESTED: {program} is not installed (Debian: apt install nginx caddy)")
     port, file, trust = free_port(), folder / "proxy.conf", _certified(folder)
-    _write(file, {"nginx": _nginx, "nginx-location": _nginx_location, "caddy": _caddy}[kind](folder, port, upstream))
+    words = {"nginx": _nginx, "nginx-location": _nginx_location, "caddy": _caddy}[kind](folder, port, upstream)
+    _write(file, replaced(words, changes or {}))
     command = {
         "caddy": [path, "run", "--config", str(file), "--adapter", "caddyfile"],
         "nginx": [path, "-c", str(file), "-p", str(folder), "-e", str(folder / "error.log"), "-g", "daemon off;"],
