@@ -44,6 +44,7 @@ def erase(config: Path | None, number: str, dry_run: bool, yes: bool, as_json: b
                 return there, backups
             if not as_json:
                 _tell(number, there, "is stored")
+                await _hint(store, number, there)
             if not show.agrees("Erase it for good?", yes=False):
                 return None, backups
         return await progress.followed(lambda tell: _erase(store, number, tell)), backups
@@ -76,6 +77,15 @@ def _tell(number: str, told: Erased, verb: str) -> None:
         f"{show.count(told.cancelled, 'dispatch', 'dispatches')} not settled, cancelled by it",
     ]
     show.line(f"{show.safe(number)}  {verb}: {', '.join(parts)}")
+
+
+async def _hint(store: Store, number: str, told: Erased) -> None:
+    """Where nothing is found: which number may be meant by one without its country."""
+    found = [] if told.events else [stored.event for stored in await store.find(number)]
+    meant = {one for event in found for one in (event.originator, event.recipient) if one and one.startswith("+")}
+    tail = numbers.digits(number).lstrip("0")
+    for one in sorted(one for one in meant if one.endswith(tail)):
+        show.say(f"Did you mean {show.safe(one)}? It is erased only as it is stored.")
 
 
 def _limits(told: Erased, backups: Sequence[Backup]) -> None:

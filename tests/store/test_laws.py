@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import hypothesis.strategies as st
-from factories import NOW, report
+from factories import NOW, PHONE, report
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -31,6 +31,7 @@ class Owed(NamedTuple):
 
 
 handlers = st.sampled_from(HANDLERS)
+phones = st.sampled_from([PHONE, "+31687654321"])
 ways = st.sampled_from(["done", "done", "filtered", "retry", "dead", "interrupted", "released"])
 
 
@@ -43,6 +44,8 @@ class StoreMachine(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory()
         self.house = SqliteHouse(Path(self.folder.name))
         self.now = NOW
+        self.phones: dict[str, str] = {}
+        """Whom each event is about, by id."""
         self.events: dict[str, datetime] = {}
         """When each event was received, by id."""
         self.told: list[tuple[str, str]] = []
@@ -74,13 +77,14 @@ class StoreMachine(RuleBasedStateMachine):
 
     # callbacks in
 
-    @rule(count=st.integers(1, 6))
-    def record(self, count: int) -> None:
-        made = [report(f"m-{len(self.told) + n}", received_at=self.now) for n in range(count)]
+    @rule(count=st.integers(1, 6), phone=phones)
+    def record(self, count: int, phone: str = PHONE) -> None:
+        made = [report(f"m-{len(self.told) + n}", recipient=phone, received_at=self.now) for n in range(count)]
         recorded = self.run(self.house.record(*made))
         assert recorded.outcome == "stored"
         for one, event in zip(made, recorded.events, strict=True):
             self.told.append((one.message_id or "", event))
+            self.phones[event] = phone
             self.events[event] = one.received_at
             self.states |= {Owed(handler, event, 0): "pending" for handler in HANDLERS}
 
@@ -88,7 +92,8 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(dice=st.randoms(use_true_random=False))
     def record_again(self, dice: Any) -> None:
         name, event = dice.choice([one for one in self.told if one[1] in self.events])
-        recorded = self.run(self.house.record(report(name, received_at=self.now)))
+        again = report(name, recipient=self.phones[event], received_at=self.now)
+        recorded = self.run(self.house.record(again))
         assert (recorded.outcome, recorded.events) == ("duplicate", (event,))
 
     # events out
@@ -200,6 +205,18 @@ class StoreMachine(RuleBasedStateMachine):
         for one, state in self.states.items():
             if state == "dead" and self.died[one] < before:
                 self.take_over(one, {"cancelled"})
+
+    @rule(phone=phones)
+    def erase(self, phone: str) -> None:
+        """A person's events go, wherever they are; who has one in hand can settle it no more."""
+        theirs = {event for event in self.events if self.phones[event] == phone}
+        told = self.run(self.house.command.erase(phone, now=self.now))
+        unsettled = [one for one, state in self.states.items() if one.event in theirs and state not in FINAL]
+        assert (told.events, told.cancelled, told.traces) == (len(theirs), len(unsettled), 0)
+        self.events = {event: at for event, at in self.events.items() if event not in theirs}
+        self.states = {one: state for one, state in self.states.items() if one.event not in theirs}
+        self.lost += [dispatch for one, dispatch in self.running.items() if one.event in theirs]
+        self.running = {one: dispatch for one, dispatch in self.running.items() if one.event not in theirs}
 
     # laws
 

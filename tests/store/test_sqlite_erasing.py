@@ -124,6 +124,15 @@ async def test_what_lies_in_roots_of_old_trees_goes_when_nobody_runs(
     assert holding(tmp_path) == set()
 
 
+async def test_what_no_handler_has_come_to_counts_as_cancelled_at_once(house: SqliteHouse) -> None:
+    await house.enrol("crm")
+    await house.stored(report("m-1"), report("m-2", recipient=OTHER), report("m-3"))
+    await house.command.erase(PHONE, now=NOW)
+    counters = await house.counters()
+    assert (counters.cancelled, counters.pending) == (2, 1)
+    assert (await house.dispatch.waiting("crm", now=NOW)).ready == 1
+
+
 async def test_what_other_people_wrote_is_left_alone(house: SqliteHouse, tmp_path: Path) -> None:
     long = message(f"call {PHONE} " * 800, originator=OTHER)
     (kept,) = await house.stored(long)

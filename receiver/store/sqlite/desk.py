@@ -41,6 +41,10 @@ class Connections:
         """The newest position of the log, also of an erased event; 0 where nothing was ever stored."""
         return int(self.log.execute(END).fetchone()[0])
 
+    def void(self, position: int) -> int:
+        """How many places from this one on are empty, because their events were erased."""
+        return int(self.log.execute("SELECT count(*) FROM erased WHERE position >= ?", (position,)).fetchone()[0])
+
     def close(self) -> None:
         """Close both."""
         self.dispatch.close()

@@ -169,7 +169,7 @@ def _unpack(at: Connections, handler: str, some: Sequence[int]) -> None:
 
 
 def _behind(at: Connections, some: Sequence[int]) -> int:
-    """How many of these events handlers had not come to; they are counted as cancelled when they do."""
+    """How many of these events handlers had not come to; their empty places count as cancelled."""
     return sum(position >= reached for _, reached in lanes.reached(at, None) for position in some)
 
 

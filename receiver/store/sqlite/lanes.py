@@ -127,7 +127,7 @@ def waiting(at: Connections, handler: str, now: datetime, horizon: timedelta) ->
         "SELECT min(due_at) FROM exceptions WHERE handler = ? AND state = 'again' AND due_at > ? AND due_at <= ?",
         (handler, due, beyond),
     ).fetchone()[0]
-    return Waiting(int(ready) + max(at.end() + 1 - int(lane[0]), 0), rows.maybe(later))
+    return Waiting(int(ready) + max(at.end() + 1 - int(lane[0]) - at.void(lane[0]), 0), rows.maybe(later))
 
 
 def stand(at: Connections, standing: Standing, *, release: bool) -> None:

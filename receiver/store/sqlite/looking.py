@@ -236,8 +236,7 @@ def stats(at: Connections) -> Stats:
 def _events(at: Connections, end: int) -> int:
     """How many events are kept: their places are counted, without those erased."""
     first = at.log.execute("SELECT coalesce(min(position), ?) FROM events", (end + 1,)).fetchone()[0]
-    gone = at.log.execute("SELECT count(*) FROM erased WHERE position >= ?", (first,)).fetchone()[0]
-    return max(end - int(first) + 1 - int(gone), 0)
+    return max(end - int(first) + 1 - at.void(first), 0)
 
 
 def _handler(at: Connections, row: Sequence[Any], end: int) -> HandlerStats:
@@ -247,7 +246,8 @@ def _handler(at: Connections, row: Sequence[Any], end: int) -> HandlerStats:
     ).fetchone()[0]
     for count, settled in at.dispatch.execute("SELECT count, settled FROM claims WHERE handler = ?", (handler,)):
         running += count - bits.settled(settled)
-    behind = max(end + 1 - reached, 0)
+    void = at.void(reached)  # cancelled: the lane has only not come there yet
+    behind, cancelled = max(end + 1 - reached - void, 0), cancelled + void
     received = end + 1 - start + replays
     waiting, first = _excepted(at, handler, received - done - filtered - cancelled - dead - running - behind)
     oldest = first if first is not None else reached if behind else None

@@ -57,7 +57,9 @@ def _settle_claim(
     held, done = [], []
     for settlement in settlements:
         bit = settlement.dispatch.place.position - first
-        held.append(not bits.is_set(settled, bit))
+        # A claim's number is given again once it is gone; who had an erased event in hand may come with it later.
+        is_its = settlement.dispatch.handler == handler and 0 <= bit < count
+        held.append(is_its and not bits.is_set(settled, bit))
         if not held[-1]:
             continue
         bits.set_bit(settled, bit)

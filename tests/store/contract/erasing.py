@@ -91,7 +91,7 @@ async def test_what_is_not_settled_of_it_is_cancelled(house: House, state: str) 
     assert (await erase(house)).cancelled == 1
     assert [one.event.id for one in await house.claim(now=after(3600))] == [later]
     counters = await house.counters()
-    assert (counters.cancelled, counters.running, counters.dead) == (1, 1, 0)
+    assert (counters.cancelled, counters.pending, counters.running) == (1, 0, 1)
 
 
 async def test_whoever_had_it_in_hand_settles_nothing_any_more(house: House) -> None:
@@ -103,6 +103,20 @@ async def test_whoever_had_it_in_hand_settles_nothing_any_more(house: House) -> 
     assert await house.settle(other, Done())
     counters = await house.counters()
     assert (counters.done, counters.cancelled, counters.running) == (1, 2, 0)
+
+
+async def test_whoever_comes_late_with_it_settles_nothing_of_what_was_claimed_since(house: House) -> None:
+    await house.enrol("crm", "audit")
+    await house.stored(*reports(2))
+    erased = await house.claim()
+    await erase(house)
+    await house.stored(*reports(2, prefix="new", recipient=OTHER))
+    claimed = [*await house.claim(), *await house.claim("audit")]
+    for late in erased:
+        assert not await house.settle(late, Done())
+    for one in claimed:
+        assert await house.settle(one, Done())
+    assert (await house.counters()).done == (await house.counters("audit")).done == 2
 
 
 async def test_a_crash_of_the_handlers_after_it_repeats_only_what_is_left(house: House) -> None:
