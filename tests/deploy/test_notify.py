@@ -3,7 +3,8 @@
 import asyncio
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,23 +36,28 @@ class Manager:
     def env(self) -> dict[str, str]:
         return {"NOTIFY_SOCKET": str(self.listening.getsockname()), **WATCHDOG}
 
+    def hear(self) -> None:
+        """Take what was said; the system keeps only ten such messages."""
+        with suppress(BlockingIOError):
+            while True:
+                self.heard.append(self.listening.recv(4096).decode().splitlines()[0])
+
     def hears(self, *words: str) -> bool:
         """Whether it has heard these, in this order."""
-        while True:
-            try:
-                self.heard.append(self.listening.recv(4096).decode().splitlines()[0])
-            except BlockingIOError:
-                break
+        self.hear()
         rest = iter(self.heard)
         return all(any(said.startswith(word) for said in rest) for word in words)
 
 
 @pytest.fixture
-def manager(tmp_path: Path) -> Iterator[Manager]:
+async def manager(tmp_path: Path) -> AsyncIterator[Manager]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         listening.bind(str(tmp_path / "notify"))
         listening.setblocking(False)
-        yield Manager(listening)
+        manager, loop = Manager(listening), asyncio.get_running_loop()
+        loop.add_reader(listening, manager.hear)
+        yield manager
+        loop.remove_reader(listening)
 
 
 @pytest.mark.parametrize("command", [("serve", "--no-dispatch"), ("dispatch",)], ids=["serve", "dispatch"])
