@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,9 +15,10 @@ from typing import Any
 import aiohttp
 
 from drills.waiting import is_running, until
+from receiver.config.settings import Store
 from receiver.events import Event
-from receiver.store.sqlite import SqliteStore
 from receiver.store.views import DispatchLine, HandlerStats, Selector
+from receiver.storing import OpenStore, open_store
 
 ROOT = Path(__file__).parents[1]
 PATIENCE = 30.0
@@ -71,7 +72,7 @@ class Command:
     @property
     def family(self) -> list[int]:
         """Its pid and those of its children and theirs; empty when it has ended."""
-        return list(_family(self.pid)) if self.process.returncode is None else []
+        return list(family_of(self.pid)) if self.process.returncode is None else []
 
     def said(self, event: str, **facts: Any) -> list[dict[str, Any]]:
         """The lines of the log that say this."""
@@ -113,12 +114,13 @@ class Command:
         await until(lambda: not any(map(is_running, self.known)), within=within)
 
 
-def _family(pid: int) -> Iterator[int]:
+def family_of(pid: int) -> Iterator[int]:
+    """A process, its children and theirs."""
     yield pid
     for thread in Path(f"/proc/{pid}/task").glob("*/children"):
         with suppress(OSError):
             for child in thread.read_text().split():
-                yield from _family(int(child))
+                yield from family_of(int(child))
 
 
 @dataclass
@@ -130,14 +132,16 @@ class Yard:
     """Which promise the receivers here break (`drills.broken`); empty for the real one."""
     database: str = "receiver.db"
     """Where the store is, below the folder."""
+    url: str = ""
+    """The store, where it is another one."""
     started: list[Command] = field(default_factory=list)
-    looked_at: SqliteStore | None = None
+    looked_at: OpenStore | None = None
 
     @classmethod
     @asynccontextmanager
-    async def opened(cls, folder: Path, *, broken: str = "") -> AsyncIterator["Yard"]:
+    async def opened(cls, folder: Path, *, broken: str = "", url: str = "") -> AsyncIterator["Yard"]:
         """A yard in which nothing runs any more when the block ends."""
-        yard = cls(folder, broken)
+        yard = cls(folder, broken, url=url)
         try:
             yield yard
         finally:
@@ -190,11 +194,15 @@ class Yard:
 
     def env(self, **changes: str) -> dict[str, str]:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("RECEIVER_")}
-        return clean | FREE_PORTS | SMALL | {"PYTHONPATH": str(ROOT)} | changes
+        store = {"RECEIVER_STORE__URL": self.url} if self.url else {}
+        return clean | FREE_PORTS | SMALL | store | {"PYTHONPATH": str(ROOT)} | changes
 
-    async def store(self) -> SqliteStore:
+    async def store(self) -> OpenStore:
         """The store, as commands see it."""
-        self.looked_at = self.looked_at or await SqliteStore.open(self.folder / self.database, "command")
+        if self.looked_at is None:
+            self.looked_at = await open_store(
+                Store(url=self.url or f"sqlite:///{self.folder / self.database}"), "command"
+            )
         return self.looked_at
 
     async def counters(self, handler: str) -> HandlerStats:
@@ -262,10 +270,14 @@ class Provider:
 
     async def repeat(self, url: str) -> None:
         """Send again what was not answered 200, as providers do."""
-        async with aiohttp.ClientSession() as http:
-            for message in self.sent.keys() - self.acknowledged:
-                await self._report(http, url, message)
+        await self.again(url, self.sent.keys() - self.acknowledged)
         assert self.acknowledged == self.sent.keys()
+
+    async def again(self, url: str, messages: Iterable[str]) -> None:
+        """Send these again."""
+        async with aiohttp.ClientSession() as http:
+            for message in messages:
+                await self._report(http, url, message)
 
     @asynccontextmanager
     async def sending(self, url: str, *, connections: int = 8) -> AsyncIterator[None]:

@@ -44,7 +44,8 @@ class App:
             journal=RequestLog(),
             refused=refused,
         )
-        self.health = Health(store, self.intake, settings.store.path.parent, clock)
+        path = settings.store.path
+        self.health = Health(store, self.intake, path and path.parent, clock)
         listener = settings.server.admin_listen
         token = settings.server.admin_token or ""
         self._admin = admin_app(self.health, store, meter.registry, host=listener.host, token=token, clock=clock)

@@ -23,7 +23,7 @@ from receiver.patience import patiently
 from receiver.reloading import RELOADED, Reloading
 from receiver.retention import Reserve, prune_hourly
 from receiver.serving import UNSTORED, now
-from receiver.store.sqlite import SqliteStore
+from receiver.storing import OpenStore, store_of
 from receiver.supervise import WorkerProcess, WorkerSpec
 from receiver.systemd import Systemd
 
@@ -58,7 +58,7 @@ class Dispatching:
         hands = self._all_hands()
         self.systemd.ready()  # a disk that takes nothing is waited for, as by `serve`, and so is a handler that opens
         self.systemd.status("Opening the store and the handlers.")
-        store = SqliteStore(self._settings.store.path, "dispatch")
+        store = store_of(self._settings.store, "dispatch")
         beside = [asyncio.create_task(work) for work in (self._beat(), self._stop_with_parent())]
         try:
             if not await self._unless_stopped(patiently(partial(store.start, create=True))):
@@ -91,7 +91,7 @@ class Dispatching:
         self.systemd.stopping()
         self._stop.set()
 
-    async def _dispatch(self, store: SqliteStore, hands: Mapping[str, Hands]) -> int:
+    async def _dispatch(self, store: OpenStore, hands: Mapping[str, Hands]) -> int:
         owner = f"{os.uname().nodename}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
         dispatcher = Dispatcher(store, hands, owner=owner, clock=now, random=random.random)
         if not await self._unless_stopped(dispatcher.start()):  # a handler may take its time to open
@@ -113,13 +113,14 @@ class Dispatching:
         working.result()
         return True
 
-    async def _work(self, store: SqliteStore, dispatcher: Dispatcher, hands: Mapping[str, Hands]) -> int:
+    async def _work(self, store: OpenStore, dispatcher: Dispatcher, hands: Mapping[str, Hands]) -> int:
         """Dispatch until stopped, with what goes on beside it."""
-        reserve = Reserve(self._settings.store.path, self._settings.store.reserve)
+        path = self._settings.store.path
+        reserve = Reserve(path, self._settings.store.reserve)
         self._notices = Notices(
             store,
             clock=now,
-            disk=lambda: disk_of(self._settings.store.path.parent),
+            disk=partial(disk_of, path.parent) if path else None,
             patience={name: one.settings.batch_wait for name, one in hands.items()},
         )
         beside = [

@@ -32,22 +32,24 @@ log = structlog.get_logger()
 class Reserve:
     """A file that holds room on the disk: SQLite cannot delete on a full one."""
 
-    def __init__(self, store: Path, size: int) -> None:
-        self._path = store.with_name(f"{store.name}.reserve")
+    def __init__(self, store: Path | None, size: int) -> None:
+        """Beside SQLite's file; a store that is none has no reserve."""
+        self._path = store and store.with_name(f"{store.name}.reserve")
         self._size = size
 
     def make(self) -> None:
         """Allocate it, where it is wanted, missing and there is room; without a word where that cannot be told."""
         with suppress(OSError):
-            self._make()
+            if self._path:
+                self._make(self._path)
 
-    def _make(self) -> None:
-        if self._path.exists() and self._path.stat().st_size == self._size:
+    def _make(self, path: Path) -> None:
+        if path.exists() and path.stat().st_size == self._size:
             return
         self.give_up()
-        if not self._size or shutil.disk_usage(self._path.parent).free < self._size * ROOM:
+        if not self._size or shutil.disk_usage(path.parent).free < self._size * ROOM:
             return
-        handle = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o640)
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT, 0o640)
         try:
             os.posix_fallocate(handle, 0, self._size)
         except OSError:
@@ -57,7 +59,8 @@ class Reserve:
 
     def give_up(self) -> None:
         """Let its room go."""
-        self._path.unlink(missing_ok=True)
+        if self._path:
+            self._path.unlink(missing_ok=True)
 
 
 async def prune(store: Store, before: datetime, reserve: Reserve, *, simulated: bool = False) -> int:

@@ -24,7 +24,7 @@ from receiver.notices import Refusals
 from receiver.patience import patiently
 from receiver.reloading import RELOADED, Reloading
 from receiver.retention import Reserve, prune_hourly
-from receiver.store.sqlite import SqliteStore
+from receiver.storing import store_of
 from receiver.systemd import Systemd
 
 READY, STOPPING, STOPPED, NOT_STORED = "ready", "stopping", "stopped", "notice_unstored"
@@ -63,7 +63,7 @@ class Serving:
         self.began = time.monotonic()
         self.addresses: dict[str, str] = {}
         """Where `callbacks` and `admin` are, as people write it."""
-        self.store = SqliteStore(settings.store.path, "receive")
+        self.store = store_of(settings.store, "receive")
         self._dispatch = dispatch
         self._on_ready = ready
         self._refusals = Refusals()

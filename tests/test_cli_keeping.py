@@ -46,7 +46,7 @@ def test_nothing_to_remove_is_fine_and_no_act(office: Office) -> None:
     assert ended.out.startswith("0 records from before 2025-12-02")
 
 
-@pytest.mark.parametrize("when", ["open", "prune"])
+@pytest.mark.parametrize("when", ["start", "prune"])
 def test_on_a_full_disk_the_reserve_is_given_up_first(
     office: Office, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
@@ -61,7 +61,7 @@ def test_on_a_full_disk_the_reserve_is_given_up_first(
             raise StoreUnavailable("no space left")
         return await original(*given, **more)
 
-    monkeypatch.setattr(SqliteStore, when, staticmethod(full) if when == "open" else full)
+    monkeypatch.setattr(SqliteStore, when, full)
     assert office.run("prune").status == 0
     assert subjects(office) == ["m-3"]
     assert not Path(reserve).exists()

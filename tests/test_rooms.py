@@ -56,6 +56,7 @@ ROOMS = {
                 "admin",
                 "admin.*",
                 "serving",
+                "storing",
                 "dispatching",
                 "reloading",
                 "worker",

@@ -30,7 +30,8 @@ class Intake(Protocol):
 class Health:
     """Answers /healthz and /readyz; on the callback listener without details."""
 
-    def __init__(self, store: Store, intake: Intake, folder: Path, clock: Callable[[], datetime]) -> None:
+    def __init__(self, store: Store, intake: Intake, folder: Path | None, clock: Callable[[], datetime]) -> None:
+        """`folder` holds the store's files, where it has some: its disk is looked at."""
         self._store = store
         self._intake = intake
         self._folder = folder
@@ -58,10 +59,8 @@ class Health:
     async def reasons(self) -> list[str]:
         """What stands in the way of storing, in words."""
         reasons = [reason] if (reason := self._intake.closed or self._store.refusal()) else []
-        disk = shutil.disk_usage(self._folder)
-        free = disk.free
-        if free < min(LEAST_FREE, disk.total * LEAST_SHARE):
-            reasons.append(f"{free // 1024} KiB free on {self._folder}")
+        if self._folder and (full := _full(self._folder)):
+            reasons.append(full)
         trouble = self._store.trouble()
         if not reasons and (trouble or not self._wrote_lately()) and (fault := await self._probe_once(trouble)):
             reasons.append(fault)
@@ -89,3 +88,10 @@ class Health:
     def _wrote_lately(self) -> bool:
         latest = max(self._written_at or 0.0, self._intake.stored_at or 0.0)
         return bool(latest) and time.monotonic() - latest < RECENT
+
+
+def _full(folder: Path) -> str:
+    """Why a commit may fail at any moment for want of room; or ""."""
+    disk = shutil.disk_usage(folder)
+    low = disk.free < min(LEAST_FREE, disk.total * LEAST_SHARE)
+    return f"{disk.free // 1024} KiB free on {folder}" if low else ""

@@ -39,12 +39,15 @@ def backup(config: Path | None, dest: Path, keep: int | None, as_json: bool) -> 
     and verified, or not at all. Restoring is putting its files back: docs/how-to/back-up-and-restore.md.
     """
     loaded = opening.settings(config)
-    to = _destination(dest.absolute(), loaded.store.path.name, within=keep is not None)
+    if loaded.store.path is None:
+        raise opening.Refused(f"{loaded.store.shown} is backed up by PostgreSQL's own means: pg_dump, or its archive")
+    name = loaded.store.path.name
+    to = _destination(dest.absolute(), name, within=keep is not None)
     began = opening.now()
 
     async def work(store: Store) -> tuple[Backup, list[str]]:
         made = await progress.followed(lambda tell: store.backup(to, now=began, tell=tell))
-        gone = _too_many(to.parent, loaded.store.path.name, keep)
+        gone = _too_many(to.parent, name, keep)
         for old in gone:
             shutil.rmtree(old)
         await store.forget_backups(gone)

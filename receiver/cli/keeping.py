@@ -51,20 +51,20 @@ def prune(config: Path | None, simulated: bool) -> int:
 )
 @options.config
 def migrate(config: Path | None) -> int:
-    """Bring the store's schema up to date, after a copy of both files beside them. Creates a store that is missing.
+    """Bring the store's schema up to date, after a copy of SQLite's files beside them. Creates a store that is missing.
 
     A receiver does this by itself when it starts; here it can be seen before. A store of a newer version is refused.
     """
-    from receiver.store.sqlite import migrate as bring_up_to_date
+    from receiver import storing
 
     loaded = opening.settings(config)
-    done = bring_up_to_date(loaded.store.path)
+    done = storing.migrate(loaded.store)
     for copy in done.copies:
         show.line(f"copied    {show.safe(copy)}")
     for step in done.steps:
         show.line(f"migrated  {step}")
     if done.created:
-        show.line(f"created   {show.safe(loaded.store.path)}")
+        show.line(f"created   {show.safe(loaded.store.shown)}")
     if done.steps or done.created:
         opening.acted(loaded, "migrate", count=len(done.steps), steps=list(done.steps))
     else:

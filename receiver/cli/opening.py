@@ -46,9 +46,9 @@ def run(loaded: "Settings", work: "Callable[[Store], Awaitable[T]]") -> T:
     """Do some work in the store, and return what it returns. Raises StoreMissing, StoreUnusable, StoreUnavailable."""
 
     async def opened() -> T:
-        from receiver.store.sqlite import SqliteStore
+        from receiver.storing import open_store
 
-        store = await SqliteStore.open(loaded.store.path, role="command")
+        store = await open_store(loaded.store, "command")
         try:
             return await work(store)
         finally:

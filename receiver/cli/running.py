@@ -141,7 +141,7 @@ async def _announce(serving: "Serving") -> None:
             seconds=round(took, 2),
             callbacks=serving.addresses["callbacks"],
             admin=serving.addresses.get("admin", ""),
-            store=str(serving.settings.store.path),
+            store=serving.settings.store.shown,
             handlers=sorted(serving.settings.handlers),
             events=stats.events,
             pending=pending,
@@ -162,7 +162,7 @@ def _screen(serving: "Serving", counts: str, took: float) -> list[str]:
         f"receiver {__version__} · {title if settings.trial else settings.file}",
         f"  callbacks  {urls}      {guard}",
         f"  admin      {admin}/healthz  /readyz  /metrics" if admin else "  admin      off",
-        f"  store      {settings.store.path}  (SQLite, synchronous=FULL, {counts})",
+        f"  store      {settings.store.shown}  ({_engine(settings)}, {counts})",
         f"  handlers   {', '.join(settings.handlers) or 'none'}",
         f"Ready in {took:.1f} s. Waiting for the next callback. Send one yourself:",
     ]
@@ -175,6 +175,11 @@ def _screen(serving: "Serving", counts: str, took: float) -> list[str]:
             "When you want a public URL:  receiver init",
         ]
     return [*lines, "  receiver simulate spryng          and see it arrive:  receiver events --follow"]
+
+
+def _engine(settings: "Settings") -> str:
+    """Which database, and what makes an answer durable."""
+    return "SQLite, synchronous=FULL" if settings.store.path else "PostgreSQL, synchronous_commit=on"
 
 
 def _count(count: int, noun: str) -> str:

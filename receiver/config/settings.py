@@ -6,7 +6,7 @@ from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationInfo
 
@@ -16,6 +16,7 @@ from receiver.secret import Secret
 
 NAME = re.compile(r"[a-z][a-z0-9-]*")
 PATH_SECRET = re.compile(r"[A-Za-z0-9_-]{16,}")
+SQLITE = "sqlite:///"
 SHORTEST_KEEP = timedelta(days=7)
 
 Network = IPv4Network | IPv6Network
@@ -64,13 +65,26 @@ def _keep(given: timedelta) -> timedelta:
 
 def _store_url(given: str, info: ValidationInfo) -> str:
     if given.startswith(("postgresql:", "postgres:")):
-        raise ValueError('this version stores in SQLite only; write "sqlite:///receiver.db"')
-    path = given.removeprefix("sqlite:///")
+        return _postgres_url(given)
+    path = given.removeprefix(SQLITE)
     if path == given or not path.strip("/") or ":memory:" in path or "?" in path:
         raise ValueError(
-            'expected "sqlite:///receiver.db", or with an absolute path "sqlite:////var/lib/receiver/receiver.db"'
+            'expected "sqlite:///receiver.db", with an absolute path "sqlite:////var/lib/receiver/receiver.db",'
+            ' or "postgresql://user@host/database"'
         )
-    return f"sqlite:///{folder(info) / path}"
+    return f"{SQLITE}{folder(info) / path}"
+
+
+def _postgres_url(given: str) -> str:
+    parts = urlsplit(given)
+    keys = parse_qs(parts.query)
+    if not parts.path.strip("/") and not keys.keys() & {"dbname", "database", "service"}:
+        raise ValueError('names no database; expected "postgresql://user@host/database"')
+    if not parts.netloc.rpartition("@")[2] and not keys.keys() & {"host", "service"}:
+        raise ValueError(
+            'names no host; expected "postgresql://user@host/database", or "…/database?host=/run/postgresql"'
+        )
+    return given
 
 
 def _not_empty(given: Any) -> Any:
@@ -137,16 +151,23 @@ class Store(Section):
     """[store]: where events are kept, and for how long."""
 
     url: Annotated[str, AfterValidator(_store_url)] = "sqlite:///receiver.db"
-    """The database; a relative path counts from the file's folder."""
+    """The database: SQLite's file, a relative path counts from this file's folder; or "postgresql://user@host/database"."""
     keep: Annotated[Duration, AfterValidator(_keep)] = timedelta(days=90)
     """How long events, callbacks and attempts are kept; at least 7 days."""
     reserve: Size = 64 * 1024**2
-    """The size of a file that is given up when the disk is full, so that there is room to prune."""
+    """The size of a file that is given up when the disk is full, so that there is room to prune; of SQLite alone."""
 
     @property
-    def path(self) -> Path:
-        """The database file, absolute."""
-        return Path(self.url.removeprefix("sqlite:///"))
+    def path(self) -> Path | None:
+        """The database file, absolute; None on PostgreSQL."""
+        path = self.url.removeprefix(SQLITE)
+        return None if path == self.url else Path(path)
+
+    @property
+    def shown(self) -> str:
+        """The same for people, without the user and password of a URL."""
+        parts = urlsplit(self.url)
+        return str(self.path or f"postgresql://{parts.netloc.rpartition('@')[2]}{parts.path}")
 
 
 class Log(Section):

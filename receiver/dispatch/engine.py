@@ -16,7 +16,8 @@ class Engine:
     owner: str
     clock: Callable[[], datetime]
     random: Callable[[], float]
-    lease: timedelta = timedelta(seconds=60)
+    lease: timedelta = timedelta(seconds=15)
+    """After so long without a renewal another dispatcher takes over what this one had claimed."""
     look: timedelta = timedelta(seconds=0.5)
     """How often to look at the store unasked."""
     again: timedelta = timedelta(seconds=0.5)

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import postgres_kit
 import pytest
 from http_target import Target, answer, listening
 
@@ -16,10 +17,13 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
-async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
-    """An empty folder to run the receiver in."""
-    async with Yard.opened(tmp_path) as yard:
+async def yard(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Yard]:
+    """An empty folder to run the receiver in; asked for with `postgres`, it has an empty database too."""
+    url = await postgres_kit.fresh() if getattr(request, "param", "") == "postgres" else ""
+    async with Yard.opened(tmp_path, url=url) as yard:
         yield yard
+    if url:
+        await postgres_kit.drop(url)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from http_target import Target
 from drills.waiting import until
 from drills.yard import DROP_INS, KEEPING, OWN, Command, Provider, Yard, forward_to
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("yard", ["sqlite", "postgres"], indirect=True)]
 
 HANDLERS = ("audit", "crm", "own")
 BEFORE = 150

@@ -64,7 +64,7 @@ def doctor(config: Path | None, source: str, quiet: bool, as_json: bool) -> int:
     asyncio.run(_examine(case, read.warnings, printed))
     printed.end()
     sys.stdout.flush()
-    if not case.path.exists():
+    if case.path and not case.path.exists():
         return EX_CONFIG
     return 1 if printed.problems else 0
 

@@ -5,11 +5,12 @@ import os
 import pwd
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -18,6 +19,7 @@ from receiver.errors import ReceiverError
 from receiver.handler import HandlerSettings
 
 if TYPE_CHECKING:
+    from receiver.store.postgres.checkup import Seen as SeenOnPostgres
     from receiver.store.sqlite.checkup import Seen
 
 T = TypeVar("T")
@@ -58,8 +60,8 @@ class Case:
     _names: dict[tuple[str, int], "asyncio.Task[list[Info]]"] = field(default_factory=dict)
 
     @property
-    def path(self) -> Path:
-        """The store."""
+    def path(self) -> Path | None:
+        """The store's file; None on PostgreSQL."""
         return self.settings.store.path
 
     @property
@@ -70,24 +72,48 @@ class Case:
     def account(self) -> Account:
         """Who the receiver runs as: who has the store open, else whose its folder is, else we."""
         pid = self.holders()[0]
-        for place in (*([Path(f"/proc/{pid}")] if pid else []), self.path.parent):
+        for place in (
+            *([Path(f"/proc/{pid}")] if pid else []),
+            self.path.parent if self.path else self.settings.folder,
+        ):
             with suppress(OSError):
                 return Account.of(place.stat().st_uid)
         return Account.of(os.geteuid())
 
     def holders(self) -> tuple[int | None, int | None]:
-        """The processes that receive and dispatch; None where none does."""
+        """The processes that receive and dispatch on this machine; None where none does."""
+        if self.path is None:
+            return self._on_postgres
         from receiver.store.sqlite import checkup
 
         return checkup.holders(self.path)
 
-    async def seen(self) -> "Seen | None":
+    async def seen(self) -> "Seen | SeenOnPostgres | None":
         """The figures of the store; None where it cannot be read, which is a finding of its own."""
+        with suppress(ReceiverError):
+            return await self.look()
+        return None
+
+    async def look(self) -> "Seen | SeenOnPostgres":
+        """The figures of the store. Raises StoreMissing, StoreUnusable, StoreUnavailable."""
+        if self.path is None:
+            from receiver.store.postgres import checkup as on_postgres
+
+            return await on_postgres.look(self.settings.store.url)
         from receiver.store.sqlite import checkup
 
-        with suppress(ReceiverError):
-            return await aside(partial(checkup.look, self.path))
-        return None
+        return await aside(partial(checkup.look, self.path))
+
+    @cached_property
+    def _on_postgres(self) -> tuple[int | None, int | None]:
+        """By what they have written of themselves. Asked once, in a thread: this is asked in the middle of a loop."""
+        from receiver.store.postgres import checkup
+
+        with ThreadPoolExecutor(1) as thread, suppress(ReceiverError):
+            seen = thread.submit(asyncio.run, checkup.look(self.settings.store.url)).result()
+            receive = [name.removeprefix("receive ") for name in seen.appending if name.startswith("receive ")]
+            return _pid_of(receive), _pid_of(seen.dispatching)
+        return None, None
 
     async def addresses(self, host: str, port: int) -> list[Info]:
         """Where a name leads, asked once. Raises OSError."""
@@ -96,6 +122,13 @@ class Case:
             ask = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
             asked = self._names[host, port] = asyncio.create_task(aside(ask))
         return await asyncio.shield(asked)
+
+
+def _pid_of(names: Sequence[str]) -> int | None:
+    """The process on this machine among `HOST/PID/…`, where it is still there."""
+    mine = f"{os.uname().nodename}/"
+    pids = [name.removeprefix(mine).partition("/")[0] for name in names if name.startswith(mine)]
+    return next((int(pid) for pid in pids if Path(f"/proc/{pid}").exists()), None)
 
 
 async def aside(work: Callable[[], T]) -> T:

@@ -11,6 +11,7 @@ from receiver.store.sqlite import checkup
 from receiver.store.sqlite.files import dispatch_path
 from receiver.store.views import HandlerStats, SourceStats
 
+STANDBYS = "standbys"
 STORE, INTEGRITY, SOURCE, DEAD, QUARANTINE = "store", "integrity", "source", "dead letters", "quarantine"
 PATIENCE = 10.0
 """Seconds for the integrity of a large store."""
@@ -19,19 +20,32 @@ PATIENCE = 10.0
 async def store(case: Case) -> list[Finding]:
     """Whether there is a store that this version can read."""
     try:
-        seen = await aside(partial(checkup.look, case.path))
-    except errors.StoreMissing:
-        return [problem(STORE, f"no database at {case.path}", "`receiver serve` creates it: start the receiver")]
+        seen = await case.look()
+    except errors.StoreMissing as fault:
+        cure = "`receiver serve` creates it: start the receiver"
+        return [problem(STORE, f"no database at {case.path}" if case.path else str(fault), cure)]
     except errors.ReceiverError as fault:
         cure = "start the receiver again, it brings the store to this version" if "older schema" in str(fault) else ""
         return [problem(STORE, str(fault), cure or "docs/explanation/faults.md says what each of these means")]
     stored = show.count(seen.stats.events, "event")
-    return [ok(STORE, f"{case.path} · {stored}", events=seen.stats.events, schemas=list(seen.schemas))]
+    words = f"{case.settings.store.shown} · {stored}"
+    found = [ok(STORE, words, events=seen.stats.events, schemas=list(seen.schemas))]
+    return found + _standbys(getattr(seen, "standbys", None))
+
+
+def _standbys(named: str | None) -> list[Finding]:
+    """Whether a commit on PostgreSQL is on more than one machine when it is answered."""
+    if named is None:
+        return []
+    if named:
+        return [ok(STANDBYS, f"a commit waits for {named}", standbys=named)]
+    words = "a commit is on one machine only: what its disk loses, or a failover, was answered and is gone"
+    return [skipped(STANDBYS, f"{words}; synchronous_standby_names makes it wait for another", standbys="")]
 
 
 async def integrity(case: Case) -> list[Finding]:
     """SQLite's quick check of both files, for ten seconds at most."""
-    if not case.path.exists():
+    if case.path is None or not case.path.exists():
         return []
     try:
         async with asyncio.timeout(PATIENCE + 1):  # SQLite before 3.42 does not look at the clock inside a large table

@@ -27,12 +27,12 @@ FOREIGN = ("nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "fuse.glusterfs")
 
 async def room(case: Case) -> list[Finding]:
     """How much is free, for those who are not root, and on what kind of file system."""
-    return await aside(partial(_room, _existing(case.path.parent)))
+    return await aside(partial(_room, _existing(case.path.parent))) if case.path else []
 
 
 async def flushing(case: Case) -> list[Finding]:
     """How long small durable writes take, in the folder of the store."""
-    return await aside(partial(_flushing, case.path.parent))
+    return await aside(partial(_flushing, case.path.parent)) if case.path else []
 
 
 def _room(folder: Path) -> list[Finding]:

@@ -59,6 +59,8 @@ def _places(case: Case) -> Iterator[Place]:
         for path in sorted(directory.glob("*.py")):
             yield Place(path, "r", private=False)
     store = settings.store.path
+    if store is None:
+        return
     yield Place(store.parent, "rwx", private=False)
     for path in (store, dispatch_path(store)):
         for ending in BESIDE:

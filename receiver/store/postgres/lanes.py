@@ -9,7 +9,7 @@ from receiver.store.base import Waiting
 from receiver.store.outcomes import interruption
 from receiver.store.postgres import streams
 from receiver.store.postgres.places import END, EVENT, Cursor, Place, event_from, thread_of
-from receiver.store.postgres.server import Connection
+from receiver.store.postgres.server import Connection, plain
 from receiver.store.views import Standing, StoredEvent
 
 DAY = timedelta(days=1)
@@ -33,6 +33,7 @@ RENEW = (
     " SET until_at = greatest(owners.until_at, excluded.until_at)"
 )
 HELD = "SELECT 1 FROM owners WHERE owner = $1 FOR KEY SHARE"
+LIVES = "SELECT until_at > clock_timestamp() FROM owners WHERE owner = $1"
 GONE = "SELECT owner FROM owners WHERE until_at < clock_timestamp() ORDER BY owner FOR UPDATE SKIP LOCKED"
 # The handlers lead into the index by handler and state: few of very many exceptions are running.
 RUNNING = "e.handler IN (SELECT handler FROM handlers) AND e.state IN ('running', 'alone')"
@@ -203,7 +204,7 @@ async def waiting(db: Connection, handler: str, now: datetime, horizon: timedelt
 async def stand(db: Connection, standing: Standing, *, release: bool) -> None:
     """Keep a handler's state."""
     since, error_at = (at and rows.to_micros(at) for at in (standing.since, standing.last_error_at))
-    told = (standing.state, since, standing.reason, standing.last_error, error_at)
+    told = (standing.state, since, plain(standing.reason), plain(standing.last_error), error_at)
     await db.execute(STAND, standing.handler, *told)
     if release:
         await db.execute(RELEASE, standing.handler)

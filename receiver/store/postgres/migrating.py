@@ -1,11 +1,13 @@
 """Making a schema or bringing it up to date, one process at a time; a newer one than is known is refused."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import asyncpg
 
-from receiver.errors import StoreMissing, StoreUnusable
-from receiver.store import migrate
+from receiver.errors import StoreMissing, StoreUnavailable, StoreUnusable
+from receiver.store import migrate as numbered
+from receiver.store.postgres import faults
 from receiver.store.postgres.server import LONG, Connection, Server
 
 ENGINE = "postgres"
@@ -17,21 +19,41 @@ VERSION = "SELECT version FROM schema_version"
 EXISTS = "SELECT to_regclass('schema_version') IS NOT NULL"
 
 
-def steps(version: int) -> Sequence[migrate.Migration]:
+def steps(version: int) -> Sequence[numbered.Migration]:
     """What a schema of this version lacks, in order."""
-    found = [step for file in FILES for step in migrate.missing(ENGINE, file, version)]
+    found = [step for file in FILES for step in numbered.missing(ENGINE, file, version)]
     return sorted(found, key=lambda step: step.number)
 
 
 def newest() -> int:
     """The version that this release writes."""
-    return max(migrate.newest(ENGINE, file) for file in FILES)
+    return max(numbered.newest(ENGINE, file) for file in FILES)
 
 
-async def prepare(server: Server) -> list[str]:
+class Migrated(NamedTuple):
+    """What was done to a store's schema."""
+
+    created: bool
+    """Whether there was no store before."""
+    steps: tuple[str, ...]
+    """The steps that were taken, `0003 years`."""
+
+
+async def migrate(url: str) -> Migrated:
+    """Make a store or bring it up to date. Raises StoreMissing, StoreUnusable, StoreUnavailable."""
+    server = Server(url, most=1, name="migrate")
+    try:
+        return await prepare(server)
+    except StoreUnavailable as fault:
+        raise faults.at_start(fault.__cause__, server.where) if fault.__cause__ else fault from fault
+    finally:
+        await server.close()
+
+
+async def prepare(server: Server) -> Migrated:
     """Take the steps that are missing: all, or none. Others wait meanwhile. Raises StoreUnusable, StoreUnavailable."""
 
-    async def bring_up(db: Connection) -> list[str]:
+    async def bring_up(db: Connection) -> Migrated:
         if not await db.fetchval(EXISTS):
             await db.execute(TABLE)
         await db.execute(BEGIN)
@@ -41,8 +63,9 @@ async def prepare(server: Server) -> list[str]:
         for step in steps(version):
             await db.execute(step.sql)
             taken.append(f"{step.number:04} {step.name}")
-        await db.execute("UPDATE schema_version SET version = $1", newest())
-        return taken
+        if taken:
+            await db.execute("UPDATE schema_version SET version = $1", newest())
+        return Migrated(not version, tuple(taken))
 
     for left in (True, False):
         try:
@@ -50,7 +73,7 @@ async def prepare(server: Server) -> list[str]:
         except asyncpg.UniqueViolationError:  # two made the table at the same moment
             if not left:
                 raise
-    return []
+    raise AssertionError
 
 
 async def check(server: Server) -> None:

@@ -10,6 +10,7 @@ import asyncpg
 
 from receiver.errors import ReceiverError, StoreUnusable
 from receiver.store.postgres import faults
+from receiver.store.postgres.hosts import Hosts
 
 BUSY = 2.0  # seconds to wait for a lock before callbacks are answered 503
 PATIENCE = 4.0  # seconds after which a transaction that does not end is given up, and its connection with it
@@ -49,7 +50,7 @@ class Server:
         """Whether sessions are not ours: no settings, no prepared statements, no LISTEN."""
         self._connect_within = float(keys.get("connect_timeout") or CONNECT)
         kept = {key: value for key, value in keys.items() if key not in FOREIGN}
-        self.url = urlunsplit(parts._replace(query=urlencode(kept)))
+        self._hosts = Hosts(urlunsplit(parts._replace(query=urlencode(kept))))
         self.where = _shown(url)
         """The server without user and password, as it is told to people."""
         self._name = name
@@ -112,7 +113,7 @@ class Server:
         is committed would not be durable."""
         settings = {} if self.pooled else {"application_name": f"receiver {self._name}"} | _settings()
         cache = {"statement_cache_size": 0} if self.pooled else {}
-        db = await asyncpg.connect(self.url, timeout=self._connect_within, server_settings=settings, **cache)
+        db = await self._hosts.connect(within=self._connect_within, server_settings=settings, **cache)
         try:
             level, flushed = await db.fetchval("SHOW synchronous_commit"), await db.fetchval("SHOW fsync")
             if level not in DURABLE or flushed != "on":
@@ -141,23 +142,29 @@ class Server:
         """A connection in a transaction. Of idle ones many may have died together: then it is a new one."""
         while self._idle:
             db = self._idle.pop()
-            self._busy.add(db)
             try:
-                await db.execute(begin)
-            except (*faults.LOST, asyncpg.PostgresError) as fault:
-                self._busy.discard(db)
-                db.terminate()
-                if isinstance(fault, TimeoutError):
-                    raise
+                return await self._begun(db, begin)
+            except TimeoutError:
+                raise
+            except (*faults.LOST, asyncpg.PostgresError):
                 continue
-            return db
-        db = await self.connect()
+        return await self._begun(await self.connect(), begin)
+
+    async def _begun(self, db: Connection, begin: str) -> Connection:
         self._busy.add(db)
-        await db.execute(begin)
+        try:
+            await db.execute(begin)
+        except BaseException:
+            self._busy.discard(db)
+            db.terminate()
+            raise
         return db
 
     async def _end(self, db: Connection, fault: BaseException) -> None:
         """Roll back; a connection that broke, or was interrupted, is not used again."""
+        if isinstance(fault, TimeoutError):  # who does not answer here does not answer those that are idle either
+            for idle in self._take_idle():
+                idle.terminate()
         if db is None:
             return
         self._busy.discard(db)
@@ -187,6 +194,11 @@ async def _commit(db: Connection) -> None:
         db.remove_log_listener(hear)
     if warned or done != "COMMIT":
         raise faults.Unknown(f"the server did not commit as it should: {warned[0] if warned else done}")
+
+
+def plain(text: str) -> str:
+    """What a handler or a target said, as PostgreSQL's text takes it."""
+    return text.replace("\x00", "\ufffd")
 
 
 def _settings() -> dict[str, str]:

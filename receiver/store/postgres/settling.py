@@ -10,7 +10,7 @@ from receiver.store.outcomes import Change, change_of, line_of, packed
 from receiver.store.postgres.claiming import MOST_PROBED
 from receiver.store.postgres.lanes import LOG, Claimed, add, except_
 from receiver.store.postgres.places import Cursor
-from receiver.store.postgres.server import Connection
+from receiver.store.postgres.server import Connection, plain
 from receiver.store.views import StoredEvent
 
 KEY = "handler = $1 AND stream = $2 AND position = $3 AND replay = $4 AND owner = $5 AND state IN ('running', 'alone')"
@@ -126,6 +126,7 @@ class _Settling:
         change, counted = change_of(settlement, settlement.dispatch.place.interruptions, self._now)
         if counted:
             self._count(settlement, counted)
+        change = change and change._replace(reason=plain(change.reason))
         if change and change.probes:  # a new one's first probe begins the round that those before have still to make
             handler = settlement.dispatch.handler
             return change._replace(probes=await self._db.fetchval(PROBES, handler, MOST_PROBED) + 1)
@@ -136,4 +137,5 @@ class _Settling:
 
     async def _log(self, settlement: Settlement, place: Claimed) -> None:
         if line := line_of(settlement):
+            line = line._replace(answer=plain(line.answer))
             await self._db.execute(LOG, settlement.dispatch.handler, *place.place, place.replay, *line)

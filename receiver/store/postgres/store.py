@@ -199,11 +199,13 @@ class PostgresStore:
         return await self._server.run(lambda db: settling.settle(db, settlements, now))
 
     async def renew(self, owner: str, *, now: datetime, lease: timedelta) -> None:
-        """Also takes over from those whose lease has ended."""
+        """Also takes over from those whose lease has ended; not where ours had too: then the server was away."""
 
         async def work(db: Connection) -> None:
+            lives = await db.fetchval(lanes.LIVES, owner)
             await db.execute(lanes.RENEW, owner, lease)
-            await lanes.take_over(db, now)
+            if lives:
+                await lanes.take_over(db, now)
 
         await self._server.run(work)
 
