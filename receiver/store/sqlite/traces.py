@@ -20,7 +20,7 @@ from receiver.store.sqlite import files, pages
 from receiver.store.sqlite.migrating import BOTH, alone, file_of
 
 ROUNDS = 4  # of looking and overwriting: the receiver goes on meanwhile
-FILLED = 64  # free pages overwritten in one transaction
+FILLED = 256  # free pages overwritten in one transaction
 BREATH = 0.01  # seconds between two transactions
 SHORT = 100  # milliseconds to wait for readers of the journal while nobody can write
 PATIENCE = 20.0  # seconds of such tries
