@@ -3,8 +3,8 @@
 import html
 import json
 import re
-from collections.abc import Iterable, Iterator
-from urllib.parse import quote
+from collections.abc import Collection, Iterable, Iterator
+from urllib.parse import quote, quote_plus
 
 from receiver import numbers
 from receiver.events import Event, InboundMessage
@@ -15,14 +15,27 @@ CUT = "…"
 _WORD = re.compile(r"\w{3,}")
 
 
-def hide(said: str, events: Iterable[Event]) -> str:
+def hide(said: str, *events: Event) -> str:
     """An answer or an error about these events, with numbers masked and each word hidden that a message of them holds.
 
-    Whoever is given a message may quote it, whole or in part, as JSON or escaped for a URL or a page. Words of fewer
-    than three letters stay.
+    Words of fewer than three letters stay.
     """
+    return hide_words(said, words_of(events, (said,)))
+
+
+def words_of(events: Iterable[Event], answers: Iterable[str]) -> set[str]:
+    """The words of the messages among these events, as they may stand in one of these answers.
+
+    Whoever is given a message may quote it, whole or in part, as JSON or escaped for a URL or a page.
+    """
+    escapes = _escapes(answers)
+    texts = (event.text for event in events if isinstance(event, InboundMessage))
+    return {word.lower() for text in texts for form in _forms(text, escapes) for word in _WORD.findall(form)}
+
+
+def hide_words(said: str, words: Collection[str]) -> str:
+    """An answer with numbers masked and these words hidden, also the beginning of one where it was cut off."""
     masked = numbers.mask_in(said)
-    words = {word.lower() for event in events for form in _forms(event) for word in _WORD.findall(form)}
     if not words:
         return masked
     cut = masked.endswith(CUT)
@@ -35,8 +48,19 @@ def hide(said: str, events: Iterable[Event]) -> str:
     return _WORD.sub(hidden, masked)
 
 
-def _forms(event: Event) -> Iterator[str]:
-    """The text of a message in the ways in which it is quoted."""
-    if isinstance(event, InboundMessage) and event.text:
-        text = event.text
-        yield from (text, json.dumps(text), quote(text), html.escape(text), repr(text.encode()))
+def _escapes(answers: Iterable[str]) -> set[str]:
+    """The characters among them with which something may be escaped."""
+    return {character for answer in answers for character in "\\%&" if character in answer}
+
+
+def _forms(text: str, escapes: Collection[str]) -> Iterator[str]:
+    """A text in the ways in which it is quoted."""
+    yield text
+    if "\\" in escapes:
+        yield json.dumps(text)
+        yield repr(text.encode())
+    if "%" in escapes:
+        yield quote(text)
+        yield quote_plus(text)
+    if "&" in escapes:
+        yield html.escape(text)

@@ -144,7 +144,7 @@ def _body(body: bytes) -> dict[str, str]:
 
 def _dispatch(line: DispatchLine, event: Event, *, mask: bool) -> dict[str, Any]:
     def said(answer: str) -> str:
-        return hide(answer, [event]) if mask else answer
+        return hide(answer, event) if mask else answer
 
     return {
         "dispatch": line.id,

@@ -207,7 +207,7 @@ class Teller:
         return show.safe(numbers.mask(number) if self.mask else number or "an unknown number")
 
     def _answer(self, text: str, *about: Event) -> str:
-        return show.safe(hide(text, about) if self.mask else text)
+        return show.safe(hide(text, *about) if self.mask else text)
 
 
 _FATES = {"unanswered": ", our answer did not get out", "unknown": ", whether our answer got out is not known"}

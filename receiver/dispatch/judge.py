@@ -12,7 +12,7 @@ from receiver.dispatch.outcome import Circumstances, outcome
 from receiver.dispatch.results import Results
 from receiver.dispatch.standing import HELD, OK, PAUSED, Stand
 from receiver.handler import HandlerSettings
-from receiver.hiding import hide
+from receiver.hiding import hide_words, words_of
 from receiver.logs import Seldom
 from receiver.perform import Result
 from receiver.store.base import MOST_INTERRUPTIONS, Dead, Dispatch, Done, Settlement
@@ -57,14 +57,15 @@ class Judge:
         else:
             self._all_done(batch, results, began, took)
             return
+        words = words_of((each.event for each in batch), {result.answer for result in results})
         held = self._stand.state == HELD
         given = Circumstances(now=self._engine.clock(), draw=self._engine.random(), held=held, probe=probe)
         for dispatch, result in zip(batch, results, strict=True):
             decided = outcome(result, dispatch, settings, given)
             self._results.add(Settlement(dispatch, decided, began_at=began, took=took))
             if result.verdict != "done":
-                self._tell(dispatch, result, dead=isinstance(decided, Dead))
-        self._conclude(batch, results, probe=probe)
+                self._tell(dispatch, result, hide_words(result.answer, words), dead=isinstance(decided, Dead))
+        self._conclude(batch, results, words, probe=probe)
 
     def _all_done(self, batch: Sequence[Dispatch], results: Sequence[Result], began: datetime, took: timedelta) -> None:
         """The usual case, without detours."""
@@ -73,20 +74,19 @@ class Judge:
         self.restarts.reset()
         self._answered()
 
-    def _conclude(self, batch: Sequence[Dispatch], results: Sequence[Result], *, probe: bool) -> None:
+    def _conclude(self, batch: Sequence[Dispatch], results: Sequence[Result], words: set[str], *, probe: bool) -> None:
         said = {result.verdict: result.answer for result in reversed(results)}
         if said.keys() != {"interrupted"} or any(each.interruptions + 1 >= MOST_INTERRUPTIONS for each in batch):
             self.restarts.reset()  # something is settled, be it as a dead letter
         if "pause" in said:
-            reason = hide(said["pause"], [each.event for each in batch])
+            reason = hide_words(said["pause"], words)
             self._stand.move(PAUSED, reason)
             log.warning(HANDLER_PAUSED, handler=self._name, reason=reason)
         elif "done" in said:
             self._answered()
         elif "unavailable" in said:
             failed = [each.event.id for each, one in zip(batch, results, strict=True) if one.verdict == "unavailable"]
-            reason = hide(said["unavailable"], [each.event for each in batch])
-            self._target_failed(failed, reason, probe=probe)
+            self._target_failed(failed, hide_words(said["unavailable"], words), probe=probe)
         elif "interrupted" not in said:
             self.hold.answered()
             if probe:
@@ -108,9 +108,8 @@ class Judge:
             self.hold.begin(monotonic())
             log.warning(HANDLER_HELD, handler=self._name, reason=reason)
 
-    def _tell(self, dispatch: Dispatch, result: Result, *, dead: bool) -> None:
+    def _tell(self, dispatch: Dispatch, result: Result, reason: str, *, dead: bool) -> None:
         """At most once a second each: a handler that fails always must not fill the disk with its log."""
-        reason = hide(result.answer, [dispatch.event])
         self._stand.err(reason)
         event = DISPATCH_DIED if dead else ATTEMPT_FAILED
         left_out = self._seldom.allows(event, monotonic())
