@@ -23,7 +23,7 @@ from receiver.listening import BACKLOG
 KEEP_ALIVE = timedelta(seconds=75)  # above nginx's own 60 s for upstreams, so that the proxy closes first
 DRAIN = timedelta(seconds=4)  # what requests in flight get when we stop
 LINGER = timedelta(seconds=0.5)  # what connections get then whose next request may be on its way
-WHOLE_WITHIN = timedelta(seconds=10)  # from a connection's or a request's beginning to the request's end
+WHOLE_WITHIN = timedelta(seconds=9)  # from a connection's or a request's beginning to the request's end
 HEAD_MOST = 64 * 1024  # bytes of request line and headers
 UNREAD_MOST = 1024**2  # bytes of a body that are thrown away after its request was answered
 AHEAD_MOST = 64  # requests that may wait on a connection for the answers before them

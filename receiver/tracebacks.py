@@ -1,12 +1,11 @@
 """Tracebacks for the log: where it happened and of what kind it was, but not its words, which may quote a message."""
 
-import sqlite3
 import traceback
 from collections.abc import Iterator
 
 from receiver.errors import ReceiverError
 
-OURS = (ReceiverError, OSError, sqlite3.Error)
+OURS = (ReceiverError, OSError)
 """What these say is about the machine and the store, not about what was received."""
 CAUSE = "The above exception was the direct cause of the following exception:"
 CONTEXT = "During handling of the above exception, another exception occurred:"
@@ -42,6 +41,6 @@ def _named(fault: BaseException) -> str:
     name = (
         kind.__qualname__ if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}.{kind.__qualname__}"
     )
-    if isinstance(fault, OURS):
+    if isinstance(fault, OURS) or kind.__module__ == "sqlite3":
         return f"{name}: {fault}"
     return f"{name} (what it says may quote a message; log.reveal shows it)"
