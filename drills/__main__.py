@@ -174,6 +174,23 @@ def fuzz(*, as_json: bool, **plan: Any) -> None:
 
 @drills.command()
 @click.option("--seed", default=1, show_default=True)
+@click.option("--failovers", default=3, show_default=True, help="The long run has 20.")
+@click.option("--rate", default=60.0, show_default=True, help="Messages a second; the long run has 120.")
+@click.option("--repeats", default=0.1, show_default=True, help="The share that comes to two receivers at once.")
+@click.option("--found", default=10.0, show_default=True, help="Seconds until the new primary is found.")
+@click.option("--ways", multiple=True, type=click.Choice(["killed", "headless", "frozen"]), help="Only these.")
+@click.option("--for", "within", default=3600.0, show_default=True, help="Seconds until no more are begun.")
+@click.option("--broken", default="", help="A receiver of drills.broken; then it has to fail.")
+@click.option("--json", "as_json", is_flag=True)
+def failover(*, as_json: bool, **plan: Any) -> None:
+    """Two PostgreSQL servers, three receivers: the primary dies or stands still, its standby is promoted."""
+    from drills.postgres.failover import Plan, failover_drill
+
+    run(lambda: failover_drill(Plan(**plan)), as_json=as_json)
+
+
+@drills.command()
+@click.option("--seed", default=1, show_default=True)
 @click.option("--requests", default=1000, show_default=True, help="During the restarts, each on its own connection.")
 @click.option("--restarts", default=10, show_default=True)
 @click.option("--system", default="", metavar="DIR", help="Where the Debian is kept for the next time.")

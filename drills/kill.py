@@ -12,6 +12,7 @@ from pathlib import Path
 from random import Random
 
 from drills.audit import Audit, everybody
+from drills.eyes import SqliteEyes
 from drills.ledger import Ledger, Target, keeper
 from drills.load import Load
 from drills.meddle import A_WRITE, AFTER, AN_FSYNC, BEFORE, DISPATCH, DISPATCH_WAL, HALFWAY, LOG, LOG_WAL, Meddler
@@ -89,7 +90,7 @@ class Killing:
         self._random = Random(plan.seed)
         self._load = Load(plan.seed, rate=plan.rate, repeats=plan.repeats)
         self._verdict = Verdict("kill", plan.seed)
-        self._audit = Audit(yard.folder / "receiver.db", self._verdict)
+        self._audit = Audit(SqliteEyes(yard.folder / "receiver.db"), self._verdict)
         self._url = f"http://127.0.0.1:{free_port()}"
         self._ready: list[float] = []
         self._kills: Counter[str] = Counter()
@@ -143,7 +144,7 @@ class Killing:
             await until(moves, within=STALLED)
         except AssertionError:
             self._verdict.faults.append(f"no handler got on for {STALLED:.0f} s")
-        self._audit.look(self._load.acknowledged)
+        await self._audit.look(self._load.acknowledged)
 
     def _pause(self) -> float:
         return self._random.uniform(0.0, 0.4) if self._random.random() < 0.5 else self._random.uniform(0.4, 1.6)
@@ -275,10 +276,10 @@ class Killing:
         await self._rest()
         await asyncio.gather(*self._leaving)
         stats = await self._audit.balance()
-        self._audit.look(self._load.acknowledged)
+        await self._audit.look(self._load.acknowledged)
         self._count()
         for one in stats.handlers:
-            self._compare(one)
+            await self._compare(one)
         self._verdict.faults += self._load.wrong
         self._ready_in_time()
         await self._serve.stop()
@@ -290,13 +291,13 @@ class Killing:
         figures |= {f"  at a {moment} moment": self._moments[moment] for moment in sorted(self._moments)}
         figures |= {"sent": len(self._load.sent), "acknowledged": len(self._load.acknowledged)}
 
-    def _compare(self, one: HandlerStats) -> None:
+    async def _compare(self, one: HandlerStats) -> None:
         """What a handler has, with what it is owed; its repeats, with what interrupted it."""
         ledger, owed = self._ledger(one.handler)
-        self._audit.settled(one, ledger, owed=owed)
-        interrupted = self._audit.written(one.handler, "interrupted").total()
-        repeats = ledger.repeats - self._audit.written(one.handler, "retry").total()
-        dead = self._audit.killed_rightly(one.handler)
+        await self._audit.settled(one, ledger, owed=owed)
+        interrupted = (await self._audit.written(one.handler, "interrupted")).total()
+        repeats = ledger.repeats - (await self._audit.written(one.handler, "retry")).total()
+        dead = await self._audit.killed_rightly(one.handler)
         self._verdict.figures[f"{one.handler}: repeats, interruptions, dead"] = (
             f"{max(repeats, 0)}, {interrupted}, {dead}"
         )

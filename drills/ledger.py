@@ -71,6 +71,15 @@ class Ledger:
         given = Counter(messages)
         return cls(given, set(given))
 
+    @classmethod
+    def merged(cls, ledgers: Iterable["Ledger"]) -> "Ledger":
+        """Of handlers that share their work."""
+        whole = cls()
+        for each in ledgers:
+            whole.given += each.given
+            whole.done |= each.done
+        return whole
+
 
 def _lines(file: Path) -> Iterable[str]:
     with suppress(FileNotFoundError), file.open() as kept:

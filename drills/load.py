@@ -41,6 +41,8 @@ class Load:
         self.statuses: Counter[int] = Counter()
         self.answered_at = 0.0
         """When the newest 200 came, by the loop's clock."""
+        self.answered_by: dict[str, float] = {}
+        """The same of each receiver, by its URL."""
         self.wrong: list[str] = []
         """Answers that must not be: neither 200 nor 503, a 200 of the wrong kind, a 503 without Retry-After."""
         self.broken = 0
@@ -77,24 +79,27 @@ class Load:
         return ordered[min(int(len(ordered) * share), len(ordered) - 1)] if ordered else 0.0
 
     @asynccontextmanager
-    async def running(self, url: str) -> AsyncIterator[None]:
-        """Send until the block ends, also while nobody answers."""
+    async def running(self, *urls: str) -> AsyncIterator[None]:
+        """Send until the block ends, also while nobody answers; to several receivers in turn."""
         self._stop.clear()
         self._began, self._due = asyncio.get_running_loop().time(), 0
-        lines = [asyncio.create_task(self._send_on(url)) for _ in range(self._connections)]
+        lines = [
+            asyncio.create_task(self._send_on(urls[n % len(urls)], urls[(n + 1) % len(urls)]))
+            for n in range(self._connections)
+        ]
         try:
             yield
         finally:
             self._stop.set()
             await asyncio.gather(*lines)
 
-    async def repeat(self, url: str, *, within: float = 30.0, connections: int = 1) -> None:
+    async def repeat(self, *urls: str, within: float = 30.0, connections: int = 1) -> None:
         """Send again what was not answered 200 until now, until it is. Raises TimeoutError."""
         wanted = self.unanswered
         async with asyncio.timeout(within):
             while waiting := sorted(wanted & self._unanswered):
                 parts = [waiting[start::connections] for start in range(connections)]
-                await asyncio.gather(*(self._send_again(url, part) for part in parts))
+                await asyncio.gather(*(self._send_again(urls[n % len(urls)], part) for n, part in enumerate(parts)))
                 await asyncio.sleep(NOBODY)
 
     async def _send_again(self, url: str, messages: list[str]) -> None:
@@ -102,9 +107,9 @@ class Load:
             for message in messages:
                 await self._tell(line, message)
 
-    async def _send_on(self, url: str) -> None:
+    async def _send_on(self, url: str, other: str) -> None:
         """One connection's work, and that of the one beside it for repeats."""
-        async with _Line(url) as line, _Line(url) as beside:
+        async with _Line(url) as line, _Line(other) as beside:
             while not self._stop.is_set():
                 if self._rate and not await self._is_time():
                     return
@@ -146,7 +151,7 @@ class Load:
             self.read_at.setdefault(message, self.moment())
             self.sent[message] = self.sent[message] or outcome
             self._unanswered.discard(message)
-            self.answered_at = asyncio.get_running_loop().time()
+            self.answered_at = self.answered_by[line.url] = asyncio.get_running_loop().time()
         elif status == 503 and outcome:
             await asyncio.sleep(NOBODY)
         else:
@@ -157,7 +162,7 @@ class _Line:
     """One kept-alive connection, opened when there is something to send."""
 
     def __init__(self, url: str) -> None:
-        at = urlsplit(url)
+        at, self.url = urlsplit(url), url
         self._host, self._port = str(at.hostname), int(at.port or 80)
         self._writer: asyncio.StreamWriter | None = None
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from drills.audit import Audit
+from drills.eyes import SqliteEyes
 from drills.hostile import HOSTILE, Hostile, apart
 from drills.ledger import Ledger, Target, keeper
 from drills.load import Load
@@ -81,7 +82,7 @@ class Trouble:
     def __init__(self, plan: Plan, yard: Yard, target: Target) -> None:
         self._plan, self._yard, self._target = plan, yard, target
         self._verdict = Verdict("plugins", plan.seed)
-        self._audit = Audit(yard.folder / "receiver.db", self._verdict)
+        self._audit = Audit(SqliteEyes(yard.folder / "receiver.db"), self._verdict)
         self._load = Load(plan.seed, rate=plan.rate)
         self._bad = [*plan.rogues, *plan.hostile]
         self._lag = 0.0
@@ -196,12 +197,12 @@ class Trouble:
         for name in GOOD:
             await until(lambda name=name: self._idle(name), within=PATIENCE)
         handlers = await self._look()
-        self._audit.look(self._load.acknowledged)
+        await self._audit.look(self._load.acknowledged)
         for name in GOOD:
-            self._audit.settled(handlers[name], self._ledger(name))
+            await self._audit.settled(handlers[name], self._ledger(name))
             self._verdict.must(not handlers[name].dead, f"{name}: {handlers[name].dead} dead letters")
         for name in self._bad:
-            self._judge_one(handlers[name])
+            await self._judge_one(handlers[name])
         self._verdict.figures["good handlers' lag, most s"] = self._lag
         self._verdict.must(self._lag <= self._plan.lag, f"good handlers were {self._lag:.1f} s behind")
         memory = [resident(pid) / 1024**2 for pid in self._serve.family[:2]]
@@ -241,14 +242,14 @@ class Trouble:
         one = (await self._look())[name]
         return not one.pending and not one.running
 
-    def _judge_one(self, one: HandlerStats) -> None:
+    async def _judge_one(self, one: HandlerStats) -> None:
         """A bad handler: nothing that it was given and never did counts as done; the dead say why."""
         name, must = one.handler, self._verdict.must
         bad: Rogue | Hostile = ROGUES[name] if name in ROGUES else HOSTILE[name]
         must(bad.end == HELD or one.state != HELD, f"{name} is held: {one.standing.reason}")
         if bad.end != DONE:
             must(not one.done, f"{name}: {one.done} events count as done, and it never did one")
-        dead = self._audit.dead(name)
+        dead = await self._audit.dead(name)
         killed = [letter for letter in dead if letter.reason.startswith("killed: ")]
         for letter in killed:
             must(letter.interruptions >= 3, f"{name}: {letter} was not interrupted three times")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from drills.audit import Audit
+from drills.eyes import SqliteEyes
 from drills.kill import free_port
 from drills.ledger import Ledger, keeper
 from drills.load import Load
@@ -119,8 +120,8 @@ class Restoring:
     async def _goes_on(self, acknowledged: set[str], given: dict[str, Ledger], done: dict[str, set[str]]) -> None:
         """All acknowledged before is there, none is skipped, and only what was not done in the backup is repeated."""
         serve = await self._serve()
-        audit = Audit(self._yard.folder / "receiver.db", self._verdict)
-        audit.look(acknowledged)
+        audit = Audit(SqliteEyes(self._yard.folder / "receiver.db"), self._verdict)
+        await audit.look(acknowledged)
         await until(lambda: self._quiet(audit), within=PATIENCE)
         after = self._given()
         for one in (await audit.balance()).handlers:

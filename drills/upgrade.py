@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from drills.audit import Audit
+from drills.eyes import SqliteEyes
 from drills.kill import free_port
 from drills.ledger import Ledger, keeper
 from drills.load import Load
@@ -149,9 +150,9 @@ class Upgrading:
         """Nothing acknowledged by either is lost or stored twice, and the handler had all of it."""
         await self._load.repeat(self._url)
         await self._told_again()
-        audit = Audit(self._database, self._verdict)
+        audit = Audit(SqliteEyes(self._database), self._verdict)
         await until(lambda: self._quiet(older=False), within=PATIENCE)
-        audit.look(self._load.acknowledged)
+        await audit.look(self._load.acknowledged)
         await audit.balance()
         self._had(audit)
         await newer.stop()
@@ -185,8 +186,8 @@ class Upgrading:
             await self._send_again()
         await self._told_again()
         await until(lambda: self._quiet(older=True), within=PATIENCE)
-        audit = Audit(self._database, self._verdict)
-        audit.look(self._load.acknowledged)
+        audit = Audit(SqliteEyes(self._database), self._verdict)
+        await audit.look(self._load.acknowledged)
         self._had(audit)
         self._verdict.faults += self._load.wrong
         await older.stop()

@@ -34,6 +34,7 @@ RENEW = (
 )
 HELD = "SELECT 1 FROM owners WHERE owner = $1 FOR KEY SHARE"
 LIVES = "SELECT until_at > clock_timestamp() FROM owners WHERE owner = $1"
+WHOLLY_HELD = "SELECT 1 FROM owners WHERE owner = $1 FOR UPDATE"
 GONE = "SELECT owner FROM owners WHERE until_at < clock_timestamp() ORDER BY owner FOR UPDATE SKIP LOCKED"
 # The handlers lead into the index by handler and state: few of very many exceptions are running.
 RUNNING = "e.handler IN (SELECT handler FROM handlers) AND e.state IN ('running', 'alone')"
@@ -73,7 +74,7 @@ READY = (
     " UNION ALL SELECT 1 FROM exceptions WHERE handler = $1 AND state = 'again' AND due_at > $3 LIMIT $4) ready"
 )
 BEHIND = (
-    f"SELECT coalesce(sum(greatest(e.last + 1 - l.next, 0)), 0) FROM lanes l JOIN ({streams.ENDS}) e USING (stream)"
+    f"SELECT coalesce(sum(greatest(e.last + 1 - l.next - {streams.VOID}, 0)), 0) FROM lanes l JOIN ({streams.ENDS}) e USING (stream)"
     " WHERE l.handler = $1 AND NOT l.over"
 )
 NEXT_DUE = "SELECT min(due_at) FROM exceptions WHERE handler = $1 AND state = 'again' AND due_at > $2 AND due_at <= $3"
@@ -125,8 +126,13 @@ async def leave(db: Connection, owner: str) -> None:
     await db.execute("UPDATE owners SET until_at = '-infinity' WHERE owner = $1", owner)
 
 
-async def release(db: Connection, tickets: Sequence[int]) -> None:
-    """Give back what was claimed by calls of which nobody heard: it was never begun."""
+async def release(db: Connection, owner: str, tickets: Sequence[int], lease: timedelta) -> None:
+    """Give back what was claimed by calls of which nobody heard: it was never begun.
+
+    First it waits for such calls: one whose commit waits for a standby is not seen yet, and would be later.
+    """
+    await hold(db, owner, lease)
+    await db.execute(WHOLLY_HELD, owner)
     for handler, stream, first, count, settled in await db.fetch(DOUBTED_CLAIMS, tickets):
         places = [Place(stream, first + bit) for bit in bits.open_bits(settled, count)]
         kept = await events_at(db, places)

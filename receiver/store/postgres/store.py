@@ -15,6 +15,7 @@ from receiver.events import Event, Notice
 from receiver.store.base import HORIZON, Dispatch, Passes, Recorded, Settlement, Tell, Waiting, everything, quietly
 from receiver.store.postgres import (
     acts,
+    arriving,
     claiming,
     erasing,
     faults,
@@ -87,6 +88,7 @@ class PostgresStore:
                 await migrating.prepare(self._server)
             else:
                 await migrating.check(self._server)
+            await self._server.run(lambda db: arriving.require_whole(db, self._server.where), reading=True)
         except StoreUnavailable as fault:
             raise faults.at_start(fault.__cause__, self._server.where) if fault.__cause__ else fault from fault
         self._writer.open()
@@ -187,7 +189,7 @@ class PostgresStore:
         """First what may have been claimed without our knowing is given back."""
         doubts = list(self._doubts)
         if doubts:
-            await self._server.run(lambda db: lanes.release(db, doubts))
+            await self._server.run(lambda db: lanes.release(db, asked.owner, doubts, asked.lease))
             self._doubts.difference_update(doubts)
         try:
             return await self._server.run(job)
