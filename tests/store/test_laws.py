@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import hypothesis.strategies as st
+import postgres_kit
 from factories import NOW, PHONE, report
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -16,6 +17,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from receiver.store.base import Dead, Dispatch, Done, Filtered, Interrupted, Outcome, Released, RetryAt
 from receiver.store.views import DispatchSelector, Selector
 
+from .conftest import House
+from .test_postgres import PostgresHouse
 from .test_sqlite import SqliteHouse
 
 HANDLERS = ("crm", "audit")
@@ -42,7 +45,7 @@ class StoreMachine(RuleBasedStateMachine):
         super().__init__()
         self.runner = asyncio.Runner()
         self.folder = tempfile.TemporaryDirectory()
-        self.house = SqliteHouse(Path(self.folder.name))
+        self.house = self.built()
         self.now = NOW
         self.phones: dict[str, str] = {}
         """Whom each event is about, by id."""
@@ -55,6 +58,13 @@ class StoreMachine(RuleBasedStateMachine):
         self.died: dict[Owed, datetime] = {}
         self.lost: list[Dispatch] = []
         """What was claimed by owners that are gone: they hold it no longer."""
+
+    def built(self) -> House:
+        """An empty database."""
+        return SqliteHouse(Path(self.folder.name))
+
+    def torn_down(self) -> None:
+        """The database has served."""
 
     def run(self, act: Coroutine[Any, Any, Any]) -> Any:
         """Do it; every act takes a second."""
@@ -72,6 +82,7 @@ class StoreMachine(RuleBasedStateMachine):
             self.nothing_is_forgotten()
         finally:
             self.runner.run(self.house.close())
+            self.torn_down()
             self.runner.close()
             self.folder.cleanup()
 
@@ -265,8 +276,21 @@ class StoreMachine(RuleBasedStateMachine):
             self.died[owed] = line.died_at
 
 
+class PostgresMachine(StoreMachine):
+    """The same acts on PostgreSQL."""
+
+    house: PostgresHouse
+
+    def built(self) -> House:
+        return PostgresHouse(self.runner.run(postgres_kit.fresh()))
+
+    def torn_down(self) -> None:
+        self.runner.run(postgres_kit.drop(self.house.url))
+
+
 TestStoreMachine = StoreMachine.TestCase
-TestStoreMachine.settings = settings(
+TestPostgresMachine = PostgresMachine.TestCase
+TestStoreMachine.settings = TestPostgresMachine.settings = settings(
     max_examples=20,
     stateful_step_count=30,
     deadline=None,

@@ -52,6 +52,7 @@ FACTS = (
     "SELECT stream, position, id, message_id, reference, originator, recipient FROM events"
     f" WHERE (stream, position) IN {CHOSEN}"
 )
+KEEP_PLACES = "INSERT INTO erased SELECT * FROM unnest($1::integer[], $2::bigint[]) ON CONFLICT DO NOTHING"
 FORGET = (
     "DELETE FROM lookups l USING runs r, unnest($1::integer[], $2::bigint[], $3::bigint[]) t (s, p, term)"
     " WHERE r.stream = t.s AND t.p BETWEEN r.first AND r.last"
@@ -156,6 +157,7 @@ async def _remove(db: Connection, some: Sequence[Place], keys: Sequence[bytes]) 
     ]
     if terms:
         await db.execute(FORGET, *zip(*terms, strict=True))
+    await db.execute(KEEP_PLACES, *columns)
     await pruning.remove(db, some, keys)
     return cancelled
 
@@ -191,7 +193,7 @@ def _open_of(some: Sequence[Place], stream: int, first: int, count: int, settled
 
 
 def _behind(reached: Sequence[tuple[str, int, int]], some: Sequence[Place]) -> int:
-    """How many of these events handlers had not come to; they are counted as cancelled when they do."""
+    """How many of these events handlers had not come to; their empty places count as cancelled."""
     return sum(place.stream == stream and place.position >= next_ for _, stream, next_ in reached for place in some)
 
 

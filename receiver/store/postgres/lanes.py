@@ -74,8 +74,8 @@ READY = (
     " UNION ALL SELECT 1 FROM exceptions WHERE handler = $1 AND state = 'again' AND due_at > $3 LIMIT $4) ready"
 )
 BEHIND = (
-    f"SELECT coalesce(sum(greatest(e.last + 1 - l.next - {streams.VOID}, 0)), 0) FROM lanes l JOIN ({streams.ENDS}) e USING (stream)"
-    " WHERE l.handler = $1 AND NOT l.over"
+    f"SELECT coalesce(sum(greatest(e.last + 1 - l.next - {streams.VOID}, 0)), 0)"
+    f" FROM lanes l JOIN ({streams.ENDS}) e USING (stream) WHERE l.handler = $1 AND NOT l.over"
 )
 NEXT_DUE = "SELECT min(due_at) FROM exceptions WHERE handler = $1 AND state = 'again' AND due_at > $2 AND due_at <= $3"
 RELEASE = (

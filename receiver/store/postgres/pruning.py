@@ -68,6 +68,11 @@ OLD_LOOKUPS = (
     "DELETE FROM lookups WHERE run = $1 AND (term, position) IN"
     " (SELECT term, position FROM lookups WHERE run = $1 LIMIT $2)"
 )
+# Of erased events, where every handler has passed them.
+PASSED_PLACES = (
+    "DELETE FROM erased x USING unnest($1::integer[], $2::bigint[]) f (s, n) WHERE x.stream = s AND x.position < n"
+    " AND NOT EXISTS (SELECT 1 FROM lanes l WHERE l.stream = s AND l.next <= x.position)"
+)
 EMPTY_RUN = "DELETE FROM runs WHERE run = $1 AND NOT EXISTS (SELECT 1 FROM lookups WHERE run = $1)"
 # Streams of which nothing is left: what handlers were owed of them is added up.
 EMPTY = (
@@ -137,6 +142,7 @@ async def traces(db: Connection) -> int:
     if not oldest:
         return 0
     bounds = list(zip(*map(tuple, oldest), strict=True))
+    await db.execute(PASSED_PLACES, *bounds)
     removed = count_of(await db.execute(OLD_ATTEMPTS, *bounds, BATCH))
     removed += count_of(await db.execute(OLD_PACKED, *bounds, BATCH))
     run = await db.fetchval(OLD_RUN, *bounds)

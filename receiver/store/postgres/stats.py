@@ -19,7 +19,8 @@ TALLIES = (
     " sum(dead)::bigint FROM tallies GROUP BY handler"
 )
 LANES = (
-    "SELECT l.handler, l.stream, l.start, l.next, CASE WHEN l.over THEN l.next - 1 ELSE e.last END AS last"
+    "SELECT l.handler, l.stream, l.start, l.next, CASE WHEN l.over THEN l.next - 1 ELSE e.last END AS last,"
+    f" CASE WHEN l.over THEN 0 ELSE {streams.VOID} END AS void"
     f" FROM lanes l JOIN ({streams.ENDS}) e USING (stream)"
 )
 RUNNING = (
@@ -74,11 +75,12 @@ async def stats(db: Connection) -> Stats:
 async def _handler(db: Connection, row: Any, lanes: list[Any], counted: tuple[int, ...], running: int) -> HandlerStats:
     handler, configured, received, state, since, reason, error, error_at = row
     replays, done, filtered, cancelled, dead = counted
-    received += replays + sum(last + 1 - start for _, _, start, _, last in lanes)
-    behind = {Place(stream, next_): last + 1 - next_ for _, stream, _, next_, last in lanes if last >= next_}
+    received += replays + sum(last + 1 - start for _, _, start, _, last, _ in lanes)
+    behind = {Place(stream, next_): last + 1 - next_ - void for _, stream, _, next_, last, void in lanes}
     pending = sum(behind.values())
+    cancelled += sum(void for *_, void in lanes)  # the lane has only not come there yet
     waiting, first = await _excepted(db, handler, received - done - filtered - cancelled - dead - running - pending)
-    oldest = [*behind, *first]
+    oldest = [*(place for place, count in behind.items() if count), *first]
     columns = list(zip(*oldest, strict=True)) if oldest else [(), ()]
     return HandlerStats(
         handler,

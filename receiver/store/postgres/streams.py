@@ -18,6 +18,8 @@ ENDS = (
     "(SELECT max(e.position) FROM events e WHERE e.stream = s.stream), 0)) END AS last FROM streams s"
 )
 """Each stream and its newest position, also where its newest events were removed."""
+VOID = "(SELECT count(*) FROM erased x WHERE x.stream = l.stream AND x.position >= l.next)"
+"""How many places before a lane `l` are empty, because their events were erased: they count as cancelled."""
 FOLD = (
     "WITH gone AS (DELETE FROM counts WHERE stream = $1 RETURNING *)"
     " INSERT INTO sources (source, stored, duplicates, quarantined, simulated, last_at)"

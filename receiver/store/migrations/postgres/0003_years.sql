@@ -1,5 +1,10 @@
 -- file: log
--- What outlives its rows stands in `streams` already: where each ends, and how many of its events are gone. The backups
--- of a PostgreSQL are its own.
+-- What outlives its rows: the places of erased events. Where a stream ends stands in `streams`; the backups of a PostgreSQL
+-- are its own.
 
-COMMENT ON COLUMN streams.removed IS 'events that were pruned or erased; their places stay empty';
+-- A place is never given again, also where its event was the newest.
+CREATE TABLE erased (
+    stream   integer NOT NULL,
+    position bigint  NOT NULL,
+    PRIMARY KEY (stream, position)
+);
