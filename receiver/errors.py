@@ -35,6 +35,10 @@ class BackupFailed(ReceiverError):
     """No backup was made; the message says why, and nothing of it is left."""
 
 
+class CopyFailed(ReceiverError):
+    """A store was not copied into another; the message says why, and what to do."""
+
+
 class StoreUnusable(ReceiverError):
     """The store is corrupt, newer than this version, or not durable; the message names the cure."""
 

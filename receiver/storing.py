@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 from receiver.config.settings import Store as StoreSettings
 from receiver.errors import StoreUnusable
 from receiver.store.base import Store
+from receiver.store.moving import Movable
 
 NO_DRIVER = "store.url names PostgreSQL, and its driver is not installed: pip install 'sms-receiver[postgres]'"
 
@@ -43,6 +44,21 @@ async def open_store(settings: StoreSettings, role: str) -> OpenStore:
         await store.close()
         raise
     return store
+
+
+async def open_move(settings: StoreSettings, *, create: bool = False) -> Movable:
+    """A store that nobody else has, to be copied from or to; `create` makes it where it is missing.
+
+    Raises StoreMissing, StoreTaken where a receiver runs, StoreUnusable, StoreUnavailable.
+    """
+    if settings.path is not None:
+        from receiver.store.sqlite import SqliteMove
+
+        return await SqliteMove.open(settings.path, create=create)
+    _postgres()
+    from receiver.store.postgres import PostgresMove
+
+    return await PostgresMove.open(settings.url, create=create)
 
 
 class Migrated(NamedTuple):

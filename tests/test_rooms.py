@@ -28,6 +28,7 @@ ROOMS = {
         "receiver.handler",
         "receiver.providers",
         "receiver.store",
+        "receiver.store.moving",
         "receiver.store.views",
         "receiver.*.base",
     ],
@@ -75,7 +76,10 @@ MAY_KNOW = {
     "engine": {"nouns", "contracts", "engine"},
     "edge": set(ROOMS),
 }
-OWN_CONTRACTS = {"providers": {"receiver.providers.base"}, "stores": {"receiver.store.base", "receiver.store.views"}}
+OWN_CONTRACTS = {
+    "providers": {"receiver.providers.base"},
+    "stores": {"receiver.store.base", "receiver.store.moving", "receiver.store.views"},
+}
 
 # Who may know what is not ours; pydantic and structlog may be known everywhere.
 OUTSIDE = {

@@ -53,6 +53,7 @@ COMMANDS = {
     "prune": Entry("receiver.cli.keeping:prune", "Remove what is older than it has to be kept."),
     "erase": Entry("receiver.cli.erase:erase", "Remove a person's data."),
     "backup": Entry("receiver.cli.backup:backup", "Copy the store while the receiver runs, and verify the copy."),
+    "copy": Entry("receiver.cli.copying:copy", "Copy a whole store into another: from SQLite to PostgreSQL, or back."),
     "migrate": Entry("receiver.cli.keeping:migrate", "Bring the store's schema up to date."),
 }
 

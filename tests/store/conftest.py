@@ -18,6 +18,7 @@ from receiver.store.base import (
     Store,
     everything,
 )
+from receiver.store.moving import Movable
 from receiver.store.views import (
     DispatchLine,
     DispatchSelector,
@@ -72,6 +73,14 @@ class House:
         self.receive = await self._opener("receive")
         self.dispatch = await self._opener("dispatch")
         self.command = await self._opener("command")
+
+    async def another(self) -> "House":
+        """An empty database of the same kind, not yet opened; `moved` first, and it is made."""
+        raise NotImplementedError
+
+    async def moved(self, *, create: bool = False) -> Movable:
+        """The database without users, to be copied from or to."""
+        raise NotImplementedError
 
     async def close(self) -> None:
         for store in (self.command, self.dispatch, self.receive):

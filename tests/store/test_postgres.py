@@ -6,7 +6,8 @@ import postgres_kit
 import pytest
 
 from receiver.store.base import Store
-from receiver.store.postgres import PostgresStore
+from receiver.store.moving import Movable
+from receiver.store.postgres import PostgresMove, PostgresStore
 
 from .conftest import House
 from .contract import *  # noqa: F403 - every law there is a test here
@@ -19,10 +20,18 @@ class PostgresHouse(House):
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self.others: list[str] = []
         super().__init__(self._open, self._kill)
 
     async def _open(self, role: str) -> Store:
         return await PostgresStore.open(self.url, role, create=role != "command")
+
+    async def another(self) -> House:
+        self.others.append(await postgres_kit.fresh())
+        return PostgresHouse(self.others[-1])
+
+    async def moved(self, *, create: bool = False) -> Movable:
+        return await PostgresMove.open(self.url, create=create)
 
     @staticmethod
     def _kill(store: Store) -> None:
@@ -42,4 +51,5 @@ async def house() -> AsyncIterator[PostgresHouse]:
     await house.open()
     yield house
     await house.close()
-    await postgres_kit.drop(house.url)
+    for url in (house.url, *house.others):
+        await postgres_kit.drop(url)

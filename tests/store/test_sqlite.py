@@ -14,7 +14,8 @@ from drills.waiting import until
 from receiver.errors import StoreMissing, StoreTaken, StoreUnavailable
 from receiver.events import DeliveryReport, Status
 from receiver.store.base import Store
-from receiver.store.sqlite import SqliteStore, care, looking, lookup
+from receiver.store.moving import Movable
+from receiver.store.sqlite import SqliteMove, SqliteStore, care, looking, lookup
 
 from .conftest import House, retry
 from .contract import *  # noqa: F403 - every law there is a test here
@@ -35,6 +36,12 @@ class SqliteHouse(House):
 
     async def _open(self, role: str) -> Store:
         return await SqliteStore.open(self.path, role=role, create=role != "command")
+
+    async def another(self) -> House:
+        return SqliteHouse(self.path.parent / "another")
+
+    async def moved(self, *, create: bool = False) -> Movable:
+        return await SqliteMove.open(self.path, create=create)
 
     @staticmethod
     def _kill(store: Store) -> None:

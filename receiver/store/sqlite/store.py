@@ -21,6 +21,7 @@ from receiver.store.sqlite import (
     erasing,
     files,
     lanes,
+    leaving,
     looking,
     lookup,
     migrating,
@@ -96,9 +97,11 @@ class SqliteStore:
             self._locks.append(files.Lock(lock.with_name(f"{lock.name}.lock"), patience=patience))
         if create:
             migrating.prepare(self.path)
+            leaving.require_whole(self.path)
             return
         for path, file in ((self.path, "log"), (files.dispatch_path(self.path), "dispatch")):
             files.check(path, file)
+        leaving.require_whole(self.path)
 
     async def close(self) -> None:
         """Finish what was begun and let go of everything."""

@@ -12,6 +12,7 @@ from .fates import *
 from .finding import *
 from .hold import *
 from .interruptions import *
+from .moving import *
 from .notices import *
 from .ordered import *
 from .pruning import *
