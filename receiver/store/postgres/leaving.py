@@ -75,7 +75,10 @@ GONE = (
     " (SELECT 1 FROM events e WHERE e.stream = x.stream AND e.position = x.position) GROUP BY handler, state"
 )
 KEPT = "SELECT 1 FROM events WHERE stream = $1 AND position = $2"
-NEXT = "SELECT stream, position FROM events WHERE (at, stream, position) > ($1, $2, $3) ORDER BY at, stream, position LIMIT 1"
+NEXT = (
+    "SELECT stream, position FROM events WHERE (at, stream, position) > ($1, $2, $3)"
+    " ORDER BY at, stream, position LIMIT 1"
+)
 REACHED = "SELECT stream, max(position) FROM events WHERE (at, stream, position) <= ($1, $2, $3) GROUP BY stream"
 BEHIND = "SELECT count(*) FROM events WHERE stream = $1 AND position >= $2 AND (at, stream, position) <= ($3, $4, $5)"
 OWED = (
