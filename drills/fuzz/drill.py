@@ -46,6 +46,8 @@ sources = ["calm"]
 KNOWN = (f"/in/spryng/dlr/{SPRYNG}", f"/in/spryng/mo/{SPRYNG}", f"/in/bulkvs/webhook/{BULKVS}")
 """What strangers know: all but the provider whose callbacks are looked at."""
 STOP_WITHIN = 10.0
+WITHIN = 10.0
+"""Seconds from the moment when a connection is taken in; how long that takes, the probes show."""
 MOST_GROWTH = 50.0
 """MiB that a process may grow by."""
 LOOK = 0.25
@@ -203,7 +205,10 @@ class Fuzzing:
         figures |= {"hostile requests": sent, "a second": round(sent / took)}
         figures |= {f"answered {status}": statuses[status] for status in sorted(statuses)}
         figures |= {"closed without all answers": closed, "hanging": hangs}
-        figures["longest until an end, s"] = round(max(tally["slowest"] for tally in tallies), 1)
+        longest = max(tally["slowest"] for tally in tallies)
+        figures["longest until an end, s"] = round(longest, 1)
+        late = longest > WITHIN + max(1.0, 2 * self._probes.slowest)
+        self._verdict.must(not late, f"a connection was neither answered nor closed for {longest:.1f} s")
         self._verdict.must(not hangs, f"{hangs} connections were neither answered nor closed within {PATIENCE:.0f} s")
         self._verdict.faults += [fault for tally in tallies for fault in tally["faults"]]
         self._probes.judge(self._verdict, self._plan.slow)

@@ -7,8 +7,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TextIO, cast
 
-PATIENCE = 12.0
-"""Seconds after which a connection that is neither answered nor closed hangs; the receiver has nine."""
+PATIENCE = 20.0
+"""Seconds after which a connection that is neither answered nor closed is given up; the receiver has nine."""
 EXPECTED = frozenset({200, 400, 404, 405, 413, 503})
 HEAD = re.compile(rb"HTTP/1\.1 (\d{3})[^\r\n]*\r\n((?:[^\r\n]+\r\n)*)\r\n")
 OUTCOME = re.compile(rb"receiver-outcome: (\w+)")

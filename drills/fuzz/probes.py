@@ -58,6 +58,11 @@ class Probes:
     def _seen(self) -> dict[str, _Seen]:
         return {name: _Seen(len(load.times), load.statuses[503], load.broken) for name, load in self.loads.items()}
 
+    @property
+    def slowest(self) -> float:
+        """Seconds until the last of those was answered that had to be taken in first."""
+        return max(self.loads["new"].times, default=0.0)
+
     def judge(self, verdict: Verdict, slow: float) -> None:
         """Every one was answered 200, 99 of 100 within so many seconds."""
         seen = self._seen()
