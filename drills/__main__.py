@@ -191,6 +191,22 @@ def failover(*, as_json: bool, **plan: Any) -> None:
 
 @drills.command()
 @click.option("--seed", default=1, show_default=True)
+@click.option("--events", default=4000, show_default=True, help="The long run has 200000.")
+@click.option("--rate", default=250.0, show_default=True, help="Messages a second; 0: as fast as they are answered.")
+@click.option("--repeats", default=0.1, show_default=True, help="The share that comes to two receivers at once.")
+@click.option("--every", default=3.0, show_default=True, help="Seconds between two kills.")
+@click.option("--for", "within", default=3600.0, show_default=True, help="Seconds until no more events are sent.")
+@click.option("--broken", default="", help="A receiver of drills.broken; then it has to fail.")
+@click.option("--json", "as_json", is_flag=True)
+def many(*, as_json: bool, **plan: Any) -> None:
+    """Three receivers and three dispatchers on one PostgreSQL; one process is killed every few seconds."""
+    from drills.postgres.many import Plan, many_drill
+
+    run(lambda: many_drill(Plan(**plan)), as_json=as_json)
+
+
+@drills.command()
+@click.option("--seed", default=1, show_default=True)
 @click.option("--requests", default=1000, show_default=True, help="During the restarts, each on its own connection.")
 @click.option("--restarts", default=10, show_default=True)
 @click.option("--system", default="", metavar="DIR", help="Where the Debian is kept for the next time.")

@@ -15,10 +15,13 @@ from receiver.perform import Result
 from receiver.store import migrate, rows
 from receiver.store.base import Done, Outcome, Recorded
 from receiver.store.bits import is_set
+from receiver.store.group import GroupCommit
 from receiver.store.plan import First, Planner
 from receiver.store.sqlite import claiming, copying, files, lanes
 from receiver.store.sqlite.log import LogWriter
 from receiver.web import Intake
+
+KEY_ON_POSTGRES = "key      bytea   PRIMARY KEY,"
 
 FAULTS: dict[str, Callable[[], None]] = {}
 
@@ -32,15 +35,15 @@ def fault(break_it: Callable[[], None]) -> Callable[[], None]:
 @fault
 def acknowledges_before_commit() -> None:
     """200 as soon as the callback is in the queue."""
-    record = LogWriter.record
+    record = GroupCommit.record
 
-    async def at_once(self: LogWriter, callback: Any, events: Sequence[Any], unreadable: str) -> Recorded:
+    async def at_once(self: GroupCommit, callback: Any, events: Sequence[Any], unreadable: str) -> Recorded:
         writing = asyncio.ensure_future(record(self, callback, events, unreadable))
         writing.add_done_callback(lambda done: done.exception())
         await asyncio.sleep(0)
         return Recorded("stored", tuple(event.id for event in events))
 
-    LogWriter.record = at_once  # type: ignore[method-assign, assignment]
+    GroupCommit.record = at_once  # type: ignore[method-assign, assignment]
 
 
 @fault
@@ -85,13 +88,24 @@ def forgets_exceptions() -> None:
 
 
 @fault
+def never_takes_over() -> None:
+    """What a dispatcher that died had claimed stays its own. On PostgreSQL."""
+    from receiver.store.postgres import lanes as on_postgres
+
+    async def leave_it(*_: Any) -> int:
+        return 0
+
+    on_postgres.take_over = leave_it  # type: ignore[assignment]
+
+
+@fault
 def looks_first() -> None:
     """What is a repetition is looked up, with no unique key behind it: two at the same moment are both stored."""
     read, draw, append = migrate._read, LogWriter._draw, Planner._append
 
     def without_key(name: str, sql: str) -> migrate.Migration:
         index = "CREATE INDEX looked ON events (key);\n" if "BLOB UNIQUE" in sql else ""
-        return read(name, sql.replace("BLOB UNIQUE", "BLOB") + index)
+        return read(name, sql.replace("BLOB UNIQUE", "BLOB").replace(KEY_ON_POSTGRES, "key bytea,") + index)
 
     def looking(self: LogWriter, *given: Any, **options: Any) -> Any:
         self._look_first = True

@@ -103,13 +103,13 @@ class Load:
                 await asyncio.sleep(NOBODY)
 
     async def _send_again(self, url: str, messages: list[str]) -> None:
-        async with _Line(url) as line:
+        async with Line(url) as line:
             for message in messages:
                 await self._tell(line, message)
 
     async def _send_on(self, url: str, other: str) -> None:
         """One connection's work, and that of the one beside it for repeats."""
-        async with _Line(url) as line, _Line(other) as beside:
+        async with Line(url) as line, Line(other) as beside:
             while not self._stop.is_set():
                 if self._rate and not await self._is_time():
                     return
@@ -133,7 +133,7 @@ class Load:
         self._at[message] = datetime.now(UTC).strftime("%Y%m%d%H%M%S")
         return message
 
-    async def _tell(self, line: "_Line", message: str) -> None:
+    async def _tell(self, line: "Line", message: str) -> None:
         began = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(LATE):
@@ -158,7 +158,7 @@ class Load:
             self.wrong.append(f"{message} was answered {status} {outcome or '(no outcome)'}")
 
 
-class _Line:
+class Line:
     """One kept-alive connection, opened when there is something to send."""
 
     def __init__(self, url: str) -> None:
@@ -166,7 +166,7 @@ class _Line:
         self._host, self._port = str(at.hostname), int(at.port or 80)
         self._writer: asyncio.StreamWriter | None = None
 
-    async def __aenter__(self) -> "_Line":
+    async def __aenter__(self) -> "Line":
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -131,8 +131,9 @@ async def release(db: Connection, owner: str, tickets: Sequence[int], lease: tim
 
     First it waits for such calls: one whose commit waits for a standby is not seen yet, and would be later.
     """
-    await hold(db, owner, lease)
-    await db.execute(WHOLLY_HELD, owner)
+    if not await db.fetchval(WHOLLY_HELD, owner):  # not there yet, or not seen: then this waits for who inserts it
+        await db.execute(RENEW, owner, lease)
+        await db.execute(WHOLLY_HELD, owner)
     for handler, stream, first, count, settled in await db.fetch(DOUBTED_CLAIMS, tickets):
         places = [Place(stream, first + bit) for bit in bits.open_bits(settled, count)]
         kept = await events_at(db, places)
