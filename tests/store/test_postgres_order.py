@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -14,7 +15,9 @@ import pytest
 from factories import NOW, after, callback, report, reports
 from proxy_kit import LATE, LOST, PASSES, UNHEARD, proxied
 
+from drills.waiting import until
 from receiver.errors import StoreUnavailable
+from receiver.events import Event
 from receiver.store.base import Done, Settlement
 from receiver.store.plan import Entry, Known, Planner
 from receiver.store.postgres import PostgresStore, inserting, streams
@@ -138,14 +141,14 @@ async def test_a_commit_of_which_nobody_hears_is_answered_503_and_the_retry_tell
     fates = [fate]
     async with proxied(url) as proxy, opened(proxy.url) as store, opened(url, "dispatch") as dispatch:
         await recorded(store, "before")
-        proxy.decide = lambda: fates.pop() if fates else PASSES
+        proxy.decide = lambda sent: fates.pop() if fates and b"doomed" in sent else PASSES
         with pytest.raises(StoreUnavailable):
-            await recorded(store, "a")
+            await recorded(store, "doomed")
         seen = await claimed(dispatch)
-        await recorded(store, "a", "b")
+        await recorded(store, "doomed", "b")
         await asyncio.sleep(2 * proxy.delay)
         seen += await claimed(dispatch)
-        assert Counter(seen) == Counter(["before", "a", "b"])
+        assert Counter(seen) == Counter(["before", "doomed", "b"])
         assert proxy.done.count(fate) == 1
 
 
@@ -163,57 +166,61 @@ async def test_long_transactions_hold_nobody_up(url: str) -> None:
     await writing.close()
 
 
-async def test_amid_all_of_it_every_event_is_stored_once_and_given_once(url: str) -> None:
-    dice = random.Random(11)
-    fates = [PASSES] * 12 + [LOST, UNHEARD, LATE]
-    stop = asyncio.Event()
-    given: list[str] = []
-    followed: list[str] = []
+class Crowd:
+    """Providers, dispatchers and somebody who follows the log, all at once."""
 
-    async def provide(store: PostgresStore, name: str) -> None:
+    def __init__(self) -> None:
+        self.dice = random.Random(11)
+        self.stop = asyncio.Event()
+        self.given: list[str] = []
+        self.followed: list[str] = []
+
+    async def provide(self, store: PostgresStore, name: str) -> None:
+        """Send each until it is acknowledged."""
         for event in reports(60, prefix=name):
-            for _ in range(20):
-                with contextlib.suppress(StoreUnavailable):
-                    await store.record(callback(event), [event])
-                    break
-                await asyncio.sleep(dice.random() * 0.05)
-            else:
-                pytest.fail("never acknowledged")
+            await until(partial(self._sent, store, event), within=20)
 
-    async def handle(store: PostgresStore, owner: str) -> None:
-        while not stop.is_set():
-            given.extend(await claimed(store, owner))
-            await asyncio.sleep(dice.random() * 0.02)
+    async def _sent(self, store: PostgresStore, event: Event) -> bool:
+        with contextlib.suppress(StoreUnavailable):
+            await store.record(callback(event), [event])
+            return True
+        return False
 
-    async def follow(store: PostgresStore) -> None:
-        after_: Any = await store.end()
-        while not stop.is_set():
-            async for stored in store.events(Selector(), after=after_):
-                followed.append(stored.event.message_id or "")
-                after_ = stored.cursor
-            await asyncio.sleep(dice.random() * 0.02)
+    async def handle(self, store: PostgresStore, owner: str) -> None:
+        while not self.stop.is_set():
+            self.given += await claimed(store, owner)
+            await asyncio.sleep(self.dice.random() * 0.02)
 
+    async def follow(self, store: PostgresStore, after: Any) -> None:
+        """As `receiver events --follow` does."""
+        while not self.stop.is_set():
+            async for stored in store.events(Selector(), after=after):
+                self.followed.append(stored.event.message_id or "")
+                after = stored.cursor
+            await asyncio.sleep(self.dice.random() * 0.02)
+
+
+async def test_amid_all_of_it_every_event_is_stored_once_and_given_once(url: str) -> None:
+    """Each message comes to two of three receivers at about the same time, and every sixth commit goes wrong."""
+    crowd = Crowd()
+    fates = [PASSES] * 15 + [LOST, UNHEARD, LATE]
     async with contextlib.AsyncExitStack() as stack:
         proxy = await stack.enter_async_context(proxied(url))
         writers = [await stack.enter_async_context(opened(proxy.url)) for _ in range(3)]
         handlers = [await stack.enter_async_context(opened(url, "dispatch")) for _ in range(2)]
         command = await stack.enter_async_context(opened(url, "command"))
-        proxy.decide = lambda: dice.choice(fates)
-        watching = [asyncio.create_task(handle(one, f"owner-{n}")) for n, one in enumerate(handlers)]
-        watching.append(asyncio.create_task(follow(command)))
-        # Each message comes to two receivers at about the same time.
-        names = [("a", 0), ("a", 1), ("b", 1), ("b", 2), ("c", 2), ("c", 0)]
-        await asyncio.gather(*(provide(writers[number], name) for name, number in names))
-        proxy.decide = lambda: PASSES
-        await asyncio.sleep(2 * proxy.delay)
-        stop.set()
+        end = await command.end()
+        proxy.decide = lambda _: crowd.dice.choice(fates)
+        watching = [asyncio.create_task(crowd.handle(one, f"owner-{n}")) for n, one in enumerate(handlers)]
+        watching.append(asyncio.create_task(crowd.follow(command, end)))
+        pairs = [("a", 0), ("a", 1), ("b", 1), ("b", 2), ("c", 2), ("c", 0)]
+        await asyncio.gather(*(crowd.provide(writers[number], name) for name, number in pairs))
+        proxy.decide = lambda _: PASSES
+        await asyncio.sleep(3 * proxy.delay)
+        crowd.stop.set()
         await asyncio.gather(*watching)
-        given.extend(await claimed(handlers[0]))
         expected = Counter(event.message_id for name in "abc" for event in reports(60, prefix=name))
         assert {LOST, UNHEARD, LATE} <= set(proxy.done)
         assert Counter([one.event.message_id async for one in command.events(Selector())]) == expected
-        assert Counter(given) == expected
-        async for stored in command.events(Selector()):
-            if stored.event.message_id not in followed:
-                followed.append(stored.event.message_id or "")
-        assert Counter(followed) == expected
+        assert Counter(crowd.given) == expected
+        assert Counter(crowd.followed) == expected

@@ -6,7 +6,7 @@ from receiver.store.postgres import streams
 from receiver.store.postgres.lanes import events_at
 from receiver.store.postgres.places import EVENT, Place, event_from
 from receiver.store.postgres.server import Connection
-from receiver.store.views import StoredEvent
+from receiver.store.views import Selector, StoredEvent
 
 RUN = 16_384  # events in a run; the newest ones of a stream, not yet in a run, are scanned
 MOST_FOUND = 10_000  # events looked at for one key
@@ -51,6 +51,19 @@ async def find(db: Connection, key: str) -> list[StoredEvent]:
         found[Place(row[0], row[1])] = event_from(row)
     meant = [stored for stored in found.values() if rows.is_meant(stored.event, key)]
     return sorted(meant, key=lambda stored: stored.cursor.key)
+
+
+def terms_of(selector: Selector) -> list[int]:
+    """The terms that narrow a selector down best; none where it names no message, number or event."""
+    if selector.ids:
+        return [rows.term("i", name.replace("-", "")) for name in selector.ids]
+    if selector.message:
+        return [rows.term("m", selector.message)]
+    if selector.reference:
+        return [rows.term("r", selector.reference)]
+    if selector.number:
+        return [rows.term("n", numbers.digits(selector.number)[-rows.NUMBER_TAIL :])]
+    return []
 
 
 async def in_runs(db: Connection, terms: list[int]) -> list[Place]:

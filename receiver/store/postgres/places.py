@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from receiver.events import Event
@@ -24,15 +25,17 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """An event's place, and how far a reader had come with it: all up to it, and of each stream nothing behind `ends`.
+    """An event's place, and how far a reader had come with it.
 
-    What commits later has a position behind its stream's end, though its time may be an earlier one.
+    It had seen each stream up to `floor`, and of what lies between that and `ends` all up to this event. What commits
+    later has a position behind its stream's end, though its time may be an earlier one.
     """
 
     place: Place
     at: int
     """The time by which the log is ordered, in microseconds."""
     ends: Mapping[int, int] = field(default_factory=dict, compare=False)
+    floor: Mapping[int, int] = field(default_factory=dict, compare=False)
 
     @property
     def key(self) -> tuple[int, int, int]:
@@ -40,10 +43,13 @@ class Cursor:
         return (self.at, *self.place)
 
 
-def event_from(row: Any, ends: Mapping[int, int] | None = None) -> StoredEvent:
+NOTHING: Mapping[int, int] = MappingProxyType({})
+
+
+def event_from(row: Any, ends: Mapping[int, int] = NOTHING, floor: Mapping[int, int] = NOTHING) -> StoredEvent:
     """The event of EVENT."""
     stream, position, at, kind, raw, data = row
-    return rows.event_from((Cursor(Place(stream, position), at, ends or {}), kind, raw, data))
+    return rows.event_from((Cursor(Place(stream, position), at, ends, floor), kind, raw, data))
 
 
 def thread_of(event: Event) -> bytes:

@@ -1,12 +1,12 @@
 """Reading the log of all streams in its order, in small pieces, past no event that commits late. Jobs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from receiver import numbers
 from receiver.store import rows
-from receiver.store.postgres import streams
+from receiver.store.postgres import lookup, streams
 from receiver.store.postgres.places import END, EVENT, Cursor, Place, event_from
 from receiver.store.postgres.server import Connection
 from receiver.store.views import Selector, StoredEvent
@@ -23,31 +23,31 @@ LATE = (
 )
 BOUNDED = (
     " FROM events JOIN unnest($1::integer[], $2::bigint[], $3::bigint[]) s (s, seen, last) ON stream = s"
-    " WHERE position <= last AND (position > seen OR (at, stream, position) > ($4, $5, $6))"
+    " WHERE position > seen AND position <= last"
 )
 ORDER = " ORDER BY at, stream, position LIMIT "
 BACKWARDS = " ORDER BY at DESC, stream DESC, position DESC LIMIT "
 # Up to where a piece goes is found by the index alone; what of it matches is read by its bounds.
 PIECE = f"SELECT at, stream, position FROM events WHERE (at, stream, position) > ($1, $2, $3){ORDER}{CHUNK}"
 PIECE_BACK = f"SELECT at, stream, position FROM events WHERE (at, stream, position) < ($1, $2, $3){BACKWARDS}{CHUNK}"
-WITHIN = " AND (at, stream, position) > ($7, $8, $9) AND (at, stream, position) <= ($10, $11, $12)"
+CHOSEN = " AND (stream, position) IN (SELECT * FROM unnest($4::integer[], $5::bigint[]))"
+UNINDEXED = " AND position > coalesce((SELECT max(r.last) FROM runs r WHERE r.stream = s), 0)"
+WITHIN = " AND (at, stream, position) > ($4, $5, $6) AND (at, stream, position) <= ($7, $8, $9)"
 
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """What is read: of each stream up to `ends`, and what of it was seen before."""
+    """What is read: of each stream what lies between two positions, from a place in the order of the log on."""
 
     selector: Selector
+    floor: Mapping[int, int]
     ends: Mapping[int, int]
-    seen: Mapping[int, int]
-    key: Key
-    """Up to this everything was seen that lies in `seen`."""
     start: Key
 
     @property
     def bounds(self) -> list[Any]:
         found = sorted(self.ends)
-        return [found, [self.seen.get(one, 0) for one in found], [self.ends[one] for one in found], *self.key]
+        return [found, [self.floor.get(one, 0) for one in found], [self.ends[one] for one in found]]
 
 
 async def ends(db: Connection) -> dict[int, int]:
@@ -60,15 +60,33 @@ async def end(db: Connection) -> Cursor:
     return Cursor(Place(0, 0), END, await ends(db))
 
 
-async def reader(db: Connection, selector: Selector, after: Cursor | None) -> Reader:
-    """What is to be read behind a cursor, or from the beginning, as of now."""
+async def readers(db: Connection, selector: Selector, after: Cursor | None) -> list[Reader]:
+    """What is to be read behind a cursor, or from the beginning, as of now, one after the other.
+
+    First what the cursor's reader had still before it, then what has been committed since.
+    """
     now = await ends(db)
     if after is None:
-        return Reader(selector, now, {}, BEGINNING, BEGINNING)
+        return [Reader(selector, {}, now, BEGINNING)]
     behind = {stream: after.ends.get(stream, 0) for stream in now}
     late = await db.fetchval(LATE, list(behind), list(behind.values()))
-    start = after.key if late is None else min(after.key, (late, -1, -1))
-    return Reader(selector, now, after.ends, after.key, start)
+    left = [Reader(selector, after.floor, after.ends, after.key)] if after.at < END else []
+    return left + ([Reader(selector, behind, now, (late, -1, -1))] if late is not None else [])
+
+
+async def narrowed(db: Connection, read: Reader) -> list[StoredEvent] | None:
+    """All that a reader's selector means, by what is looked up; None where it names no message, number or event."""
+    terms = lookup.terms_of(read.selector)
+    if not terms:
+        return None
+    where, arguments = conditions(read.selector, 6)
+    places = await lookup.in_runs(db, terms)
+    columns = list(zip(*places, strict=True)) if places else [(), ()]
+    found = await db.fetch(f"SELECT {EVENT}{BOUNDED}{CHOSEN}{where}", *read.bounds, *columns, *arguments)
+    where, arguments = conditions(read.selector, 4)
+    found += await db.fetch(f"SELECT {EVENT}{BOUNDED}{UNINDEXED}{where}", *read.bounds, *arguments)
+    told = [event_from(row, read.ends, read.floor) for row in found]
+    return sorted((one for one in told if one.cursor.key > read.start), key=lambda one: one.cursor.key)
 
 
 async def piece(db: Connection, read: Reader, after: Key) -> tuple[list[StoredEvent], Key | None]:
@@ -91,23 +109,9 @@ async def piece_back(db: Connection, read: Reader, before: Key, most: int) -> tu
 
 
 async def _between(db: Connection, read: Reader, after: Key, last: Key, order: str) -> list[StoredEvent]:
-    where, arguments = conditions(read.selector, 13)
+    where, arguments = conditions(read.selector, 10)
     found = await db.fetch(f"SELECT {EVENT}{BOUNDED}{WITHIN}{where}{order}", *read.bounds, *after, *last, *arguments)
-    return [event_from(row, read.ends) for row in found]
-
-
-async def known(db: Connection, read: Reader, places: Sequence[Place]) -> list[StoredEvent]:
-    """Of the events at these places those that match, in the order of the log."""
-    where, arguments = conditions(read.selector, 9)
-    columns = list(zip(*places, strict=True)) if places else [(), ()]
-    found = await db.fetch(
-        f"SELECT {EVENT}{BOUNDED} AND (stream, position) IN (SELECT * FROM unnest($7::integer[], $8::bigint[]))"
-        f"{where} ORDER BY at, stream, position",
-        *read.bounds,
-        *columns,
-        *arguments,
-    )
-    return [event_from(row, read.ends) for row in found]
+    return [event_from(row, read.ends, read.floor) for row in found]
 
 
 def conditions(selector: Selector, first: int) -> tuple[str, list[Any]]:

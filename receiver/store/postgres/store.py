@@ -235,8 +235,8 @@ class PostgresStore:
     async def events(
         self, selector: Selector, *, limit: int = 0, newest: bool = False, after: Any = None
     ) -> AsyncIterator[StoredEvent]:
-        read = await self._read(lambda db: reading.reader(db, selector, after))
-        pieces = self._newest(read, limit) if newest and limit else self._pieces(read)
+        reads = await self._read(lambda db: reading.readers(db, selector, after))
+        pieces = self._newest(reads[-1], limit) if newest and limit and reads else self._pieces(reads)
         left = limit or -1
         async for some in pieces:
             for stored in some:
@@ -245,15 +245,24 @@ class PostgresStore:
                 if left == 0:
                     return
 
-    async def _pieces(self, read: reading.Reader) -> AsyncIterator[list[StoredEvent]]:
+    async def _pieces(self, reads: Sequence[reading.Reader]) -> AsyncIterator[list[StoredEvent]]:
         """All of it, in pieces."""
-        at: reading.Key | None = read.start
-        while at is not None:
-            found, at = await self._read(partial(reading.piece, read=read, after=at))
-            yield found
+        for read in reads:
+            narrowed = await self._read(partial(reading.narrowed, read=read))
+            if narrowed is not None:
+                yield narrowed
+                continue
+            at: reading.Key | None = read.start
+            while at is not None:
+                found, at = await self._read(partial(reading.piece, read=read, after=at))
+                yield found
 
     async def _newest(self, read: reading.Reader, most: int) -> AsyncIterator[list[StoredEvent]]:
-        found: list[StoredEvent] = []
+        found = await self._read(partial(reading.narrowed, read=read))
+        if found is not None:
+            yield found[-most:]
+            return
+        found = []
         at: reading.Key | None = (END, 0, 0)
         while at is not None and len(found) < most:
             left = most - len(found)
@@ -308,8 +317,8 @@ class PostgresStore:
 
     async def replay(self, handler: str, selector: Selector, *, now: datetime, dry_run: bool = False) -> int:  # noqa: ARG002
         count = 0
-        read = await self._read(lambda db: reading.reader(db, selector, None))
-        async for found in self._pieces(read):
+        reads = await self._read(lambda db: reading.readers(db, selector, None))
+        async for found in self._pieces(reads):
             count += len(found)
             if found and not dry_run:
                 await self._server.run(partial(acts.replay, handler=handler, events=found), within=LONG)
