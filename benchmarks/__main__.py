@@ -14,6 +14,7 @@ from benchmarks import disk, forwarding, machine, plan, report
 from benchmarks.beside import beside, plot
 from benchmarks.intake import intake
 from benchmarks.plan import Plan
+from benchmarks.postgres import postgres
 from benchmarks.report import Section
 from benchmarks.stored import growth, memory, queries, start
 
@@ -28,6 +29,7 @@ SCENARIOS: dict[str, Callable[[Plan], Section]] = {
     "start": start,
     "queries": queries,
     "memory": memory,
+    "postgres": postgres,
 }
 IN_MEMORY = ("tmpfs", "ramfs", "overlay")
 

@@ -58,10 +58,14 @@ async def _fill(path: Path, count: int, handlers: Sequence[str], last: datetime)
         await store.close()
 
 
-async def _record(store: SqliteStore, number: int, at: datetime) -> None:
-    query = (
+def query(number: int, at: datetime) -> str:
+    """The parameters of the report about it."""
+    return (
         f"ID={message_id(number)}&RECIPIENT={phone(number)}&STATUS=10&REFERENCE={reference(number)}"
         f"&OPERATOR_STATUS_AT={at:%Y%m%d%H%M%S}"
     )
-    callback = Callback(source="spryng", endpoint="dlr", method="GET", query=query.encode(), received_at=at)
+
+
+async def _record(store: SqliteStore, number: int, at: datetime) -> None:
+    callback = Callback(source="spryng", endpoint="dlr", method="GET", query=query(number, at).encode(), received_at=at)
     await store.record(callback, stamp(SOURCE, callback, SOURCE.provider.parse(callback)))

@@ -25,7 +25,7 @@ def test_every_scenario_can_be_measured(tmp_path: Path) -> None:
     found = json.loads(done.stdout)
     scenarios = {figure["scenario"] for figure in found["figures"]}
     assert scenarios >= {"intake", "people", "growth", "dispatching", "forwarding", "slow-disk", "prune"}
-    assert scenarios >= {"start", "queries", "memory"}
+    assert scenarios >= {"start", "queries", "memory", "postgres"}
     assert list(tmp_path.iterdir()) == []
 
 
