@@ -207,6 +207,22 @@ def many(*, as_json: bool, **plan: Any) -> None:
 
 @drills.command()
 @click.option("--seed", default=1, show_default=True)
+@click.option("--only", multiple=True, metavar="NAME", help="One trouble; to be repeated. All where none is named.")
+@click.option("--for", "within", default=3600.0, show_default=True, help="Seconds until no more are begun.")
+@click.option("--broken", default="", help="A receiver of drills.broken; then it has to fail.")
+@click.option("--json", "as_json", is_flag=True)
+def database(*, as_json: bool, **plan: Any) -> None:
+    """PostgreSQL away, silent, locked, full or out of connections, under two receivers."""
+    from drills.postgres.database import Plan, database_drill
+    from drills.postgres.troubles import TROUBLES
+
+    if unknown := sorted({*plan["only"]} - TROUBLES.keys()):
+        raise click.UsageError(f"--only {unknown[0]}: known are {', '.join(TROUBLES)}")
+    run(lambda: database_drill(Plan(**plan)), as_json=as_json)
+
+
+@drills.command()
+@click.option("--seed", default=1, show_default=True)
 @click.option("--requests", default=1000, show_default=True, help="During the restarts, each on its own connection.")
 @click.option("--restarts", default=10, show_default=True)
 @click.option("--system", default="", metavar="DIR", help="Where the Debian is kept for the next time.")

@@ -84,6 +84,13 @@ class Server:
         with (self.data / "postgresql.conf").open("a") as file:
             file.write(SETTINGS)
 
+    def own(self, disk: Path) -> None:
+        """Have `tables` below it, a folder of the server's."""
+        disk.chmod(0o755)
+        (disk / "tables").mkdir(mode=0o700)
+        if self._as:
+            os.chown(disk / "tables", NOBODY, NOBODY)
+
     def configure(self, **settings: Any) -> None:
         """What differs between servers and changes; a server that runs has to be told (`reload`)."""
         lines = [f"{key} = '{value}'" for key, value in {"port": self.port, **settings}.items()]

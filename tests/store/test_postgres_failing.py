@@ -11,9 +11,10 @@ import postgres_kit
 import pytest
 
 from receiver.callback import Callback
+from receiver.errors import StoreUnavailable
 from receiver.events import DeliveryReport, Status
 from receiver.store.base import HORIZON, everything
-from receiver.store.postgres import PostgresStore, claiming, lanes
+from receiver.store.postgres import PostgresStore, claiming, lanes, log
 from receiver.store.postgres.hosts import Hosts, each
 
 pytestmark = pytest.mark.anyio
@@ -55,6 +56,22 @@ async def test_a_host_that_says_nothing_hides_no_other_and_is_asked_last_from_th
 )
 def test_each_host_of_a_url_has_one_of_its_own(url: str, found: list[str]) -> None:
     assert each(url) == found
+
+
+async def test_after_trouble_a_probe_needs_room_as_callbacks_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    url = await postgres_kit.fresh()
+    store = await PostgresStore.open(url, "receive", create=True)
+    with monkeypatch.context() as full:
+        full.setattr(log, "ROOM", "DO $$ BEGIN RAISE disk_full; END $$")
+        await store.probe(datetime.now(UTC))
+        store._writer.trouble = "a commit failed"
+        with pytest.raises(StoreUnavailable, match="disk is full"):
+            await store.probe(datetime.now(UTC))
+        assert store.trouble()
+    await store.probe(datetime.now(UTC))
+    assert not store.trouble()
+    await store.close()
+    await postgres_kit.drop(url)
 
 
 async def test_what_was_claimed_without_our_knowing_is_given_back_also_where_its_commit_is_seen_late() -> None:
