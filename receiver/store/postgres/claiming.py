@@ -20,10 +20,11 @@ MOST_PROBED = 1000  # exceptions that take turns as probes: those that are due f
 UNSETTLED = "('again', 'interrupted', 'running', 'alone')"
 EXCEPTION = "stream, position, replay, attempts, interruptions, first_at"
 AGAIN = f"SELECT at, {EXCEPTION} FROM exceptions e WHERE handler = $1 AND state = 'again'"
+# `state || ''`: not by the index of states, which holds very many of one.
 # With `ordered`, a dispatch whose thread has an earlier one that is not settled is passed over.
 IN_ORDER = (
     " AND NOT EXISTS (SELECT 1 FROM exceptions p WHERE p.handler = e.handler AND p.thread = e.thread"
-    f" AND p.state IN {UNSETTLED}"
+    f" AND p.state || '' IN {UNSETTLED}"
     " AND (p.at, p.stream, p.position, p.replay) < (e.at, e.stream, e.position, e.replay))"
 )
 # What another dispatcher takes at this moment is passed over.
@@ -42,7 +43,9 @@ BUSY = (
     "SELECT EXISTS (SELECT 1 FROM claims WHERE handler = $1 AND owner = $2)"
     " OR EXISTS (SELECT 1 FROM exceptions WHERE handler = $1 AND state = 'running' AND owner = $2)"
 )
-BLOCKED = f"SELECT DISTINCT thread FROM exceptions WHERE handler = $1 AND thread = ANY($2) AND state IN {UNSETTLED}"
+BLOCKED = (
+    f"SELECT DISTINCT thread FROM exceptions WHERE handler = $1 AND thread = ANY($2) AND state || '' IN {UNSETTLED}"
+)
 TAKE = (
     "UPDATE exceptions SET state = $5, owner = $6, ticket = $7"
     " WHERE handler = $1 AND stream = $2 AND position = $3 AND replay = $4"

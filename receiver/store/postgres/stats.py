@@ -34,7 +34,11 @@ WAITING = (
     f"SELECT count(*), (array_agg(stream ORDER BY at, stream, position))[1], (array_agg(position ORDER BY at, stream,"
     f" position))[1] FROM (SELECT at, stream, position FROM exceptions {WAIT} LIMIT $2) w"
 )
-FIRST = f"SELECT stream, position FROM exceptions {WAIT} ORDER BY stream, position, replay LIMIT 1"
+# `state || ''`: walks through the key, and stops at the first; by the index of states it would sort them all.
+FIRST = (
+    "SELECT stream, position FROM exceptions WHERE handler = $1 AND state || '' IN ('again', 'interrupted')"
+    " ORDER BY stream, position, replay LIMIT 1"
+)
 OLDEST = (
     "SELECT min(e.received_at) FROM unnest($1::integer[], $2::bigint[]) p (s, n) CROSS JOIN LATERAL"
     " (SELECT received_at FROM events WHERE stream = s AND position >= n ORDER BY position LIMIT 1) e"
