@@ -11,7 +11,6 @@ from receiver.store.sqlite import checkup
 from receiver.store.sqlite.files import dispatch_path
 from receiver.store.views import HandlerStats, SourceStats
 
-STANDBYS = "standbys"
 STORE, INTEGRITY, SOURCE, DEAD, QUARANTINE = "store", "integrity", "source", "dead letters", "quarantine"
 PATIENCE = 10.0
 """Seconds for the integrity of a large store."""
@@ -29,18 +28,7 @@ async def store(case: Case) -> list[Finding]:
         return [problem(STORE, str(fault), cure or "docs/explanation/faults.md says what each of these means")]
     stored = show.count(seen.stats.events, "event")
     words = f"{case.settings.store.shown} · {stored}"
-    found = [ok(STORE, words, events=seen.stats.events, schemas=list(seen.schemas))]
-    return found + _standbys(getattr(seen, "standbys", None))
-
-
-def _standbys(named: str | None) -> list[Finding]:
-    """Whether a commit on PostgreSQL is on more than one machine when it is answered."""
-    if named is None:
-        return []
-    if named:
-        return [ok(STANDBYS, f"a commit waits for {named}", standbys=named)]
-    words = "a commit is on one machine only: what its disk loses, or a failover, was answered and is gone"
-    return [skipped(STANDBYS, f"{words}; synchronous_standby_names makes it wait for another", standbys="")]
+    return [ok(STORE, words, events=seen.stats.events, schemas=list(seen.schemas))]
 
 
 async def integrity(case: Case) -> list[Finding]:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-from receiver.cli.doctor import clock, database, disk, mail, proxy, public, rights, running, targets
+from receiver.cli.doctor import clock, database, disk, mail, postgres, proxy, public, rights, running, targets
 from receiver.cli.doctor.case import Case
 from receiver.cli.doctor.finding import Finding, problem
 
@@ -15,7 +15,7 @@ LONGEST = 25.0
 # it, and what goes through the proxy knows whether the same was taken without it.
 ROWS: Sequence[Sequence[Check]] = (
     (rights.permissions,),
-    (disk.room, disk.flushing, database.store, database.integrity),
+    (disk.room, disk.flushing, database.store, postgres.server, database.integrity),
     (clock.clock,),
     (running.processes, running.callbacks, proxy.proxy, public.public),
     (database.sources,),

@@ -1,6 +1,7 @@
 """What a doctor sees of a store on PostgreSQL: figures, who uses it, and what stands behind a commit. Reads only."""
 
-from datetime import datetime
+import time
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from receiver.errors import StoreUnavailable
@@ -14,7 +15,12 @@ STREAMS = (
     f" AND seen_at > clock_timestamp() - interval '{streams.SILENT}' ORDER BY name"
 )
 OWNERS = "SELECT owner FROM owners WHERE until_at > clock_timestamp() ORDER BY owner"
-STANDBYS = "SHOW synchronous_standby_names"
+SETTINGS = ("server_version", "synchronous_commit", "synchronous_standby_names")
+# Who may not see it is shown the rows without what is in them.
+FOLLOWERS = (
+    "SELECT coalesce(application_name, ''), sync_state,"
+    " greatest(pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn), 0)::bigint FROM pg_stat_replication ORDER BY 1"
+)
 
 
 class Seen(NamedTuple):
@@ -29,8 +35,37 @@ class Seen(NamedTuple):
     """Processes that append to the log, as `receive HOST/PID`."""
     dispatching: tuple[str, ...]
     """Dispatchers, as `HOST/PID/…`."""
-    standbys: str
+
+
+class Standby(NamedTuple):
+    """A server that follows."""
+
+    name: str
+    state: str
+    """sync, quorum, potential or async."""
+    behind: int
+    """Bytes that it has still to apply."""
+
+    @property
+    def waited_for(self) -> bool:
+        """Whether a commit may wait for it."""
+        return self.state in ("sync", "quorum")
+
+
+class Stands(NamedTuple):
+    """The server, and what stands behind a commit on it."""
+
+    version: str
+    level: str
+    """synchronous_commit."""
+    named: str
     """What `synchronous_standby_names` says: empty where a commit is on one machine only."""
+    standbys: tuple[Standby, ...] | None
+    """None where this user may not see them."""
+    ahead: timedelta
+    """How far its clock is ahead of ours."""
+    took: float
+    """Seconds for an answer."""
 
 
 async def look(url: str) -> Seen:
@@ -53,5 +88,24 @@ async def _seen(db: Connection) -> Seen:
         (migrating.newest(),),
         tuple(row[0] for row in await db.fetch(STREAMS)),
         tuple(row[0] for row in await db.fetch(OWNERS)),
-        await db.fetchval(STANDBYS),
     )
+
+
+async def stands(url: str) -> Stands:
+    """The server. Raises StoreUnusable (what is committed there would not be durable), StoreUnavailable."""
+    server = Server(url, most=1, name="doctor")
+    try:
+        return await server.run(_stands, reading=True)
+    finally:
+        await server.close()
+
+
+async def _stands(db: Connection) -> Stands:
+    version, level, named = [await db.fetchval(f"SHOW {name}") for name in SETTINGS]
+    shown = await db.fetch(FOLLOWERS)
+    hidden = any(row[1] is None for row in shown)
+    began, asked_at = time.perf_counter(), datetime.now(UTC)
+    clock = await db.fetchval("SELECT clock_timestamp()")
+    took = time.perf_counter() - began
+    standbys = None if hidden else tuple(Standby(*row) for row in shown)
+    return Stands(version, level, named, standbys, clock - asked_at - timedelta(seconds=took / 2), took)
