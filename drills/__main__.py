@@ -40,6 +40,7 @@ def run(drill: Callable[[], Coroutine[Any, Any, Verdict]], *, as_json: bool) -> 
 @click.option("--for", "within", default=3600.0, show_default=True, help="Seconds until no more kills are begun.")
 @click.option("--victims", multiple=True, type=click.Choice(["serve", "dispatch", "worker", "group"]))
 @click.option("--at", default="", type=click.Choice(["", "random", "write", "fsync"]), help="Only at such moments.")
+@click.option("--store", default="sqlite", show_default=True, type=click.Choice(["sqlite", "postgres"]))
 @click.option("--broken", default="", help="A receiver of drills.broken; then it has to fail.")
 @click.option("--json", "as_json", is_flag=True)
 def kill(as_json: bool, **plan: Any) -> None:  # noqa: FBT001

@@ -5,14 +5,14 @@ import socket
 import statistics
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
 from drills.audit import Audit, everybody
-from drills.eyes import SqliteEyes
+from drills.eyes import Eyes, SqliteEyes
 from drills.ledger import Ledger, Target, keeper
 from drills.load import Load
 from drills.meddle import A_WRITE, AFTER, AN_FSYNC, BEFORE, DISPATCH, DISPATCH_WAL, HALFWAY, LOG, LOG_WAL, Meddler
@@ -62,6 +62,8 @@ class Plan:
     broken: str = ""
     victims: tuple[str, ...] = ()
     """Only these; empty: all."""
+    store: str = "sqlite"
+    """Or `postgres`: then the kills are at random moments, as its writes are another's."""
     at: str = ""
     """Only at a `write`, an `fsync` or a `random` moment; empty: all."""
 
@@ -79,18 +81,29 @@ async def kill_drill(plan: Plan) -> Verdict:
         stack.callback(meddler.close)
         yard = await stack.enter_async_context(Yard.opened(folder, broken=plan.broken))
         target = await stack.enter_async_context(Target.listening())
-        return await Killing(plan, yard, meddler, target).run()
+        if plan.store == "sqlite":
+            eyes: Eyes = SqliteEyes(folder / "receiver.db")
+            return await Killing(plan, yard, meddler, target, eyes, {}).run()
+        from drills.postgres.eyes import PostgresEyes
+        from drills.postgres.server import Server
+
+        url = await (await stack.enter_async_context(Server.running(folder))).create_database()
+        plan = replace(plan, at="random")
+        return await Killing(plan, yard, meddler, target, PostgresEyes(url), {"RECEIVER_STORE__URL": url}).run()
 
 
 class Killing:
     """One run of the drill."""
 
-    def __init__(self, plan: Plan, yard: Yard, meddler: Meddler, target: Target) -> None:
+    def __init__(
+        self, plan: Plan, yard: Yard, meddler: Meddler, target: Target, eyes: Eyes, env: Mapping[str, str]
+    ) -> None:
         self._plan, self._yard, self._meddler, self._target = plan, yard, meddler, target
+        self._env = {**meddler.env, **env}
         self._random = Random(plan.seed)
         self._load = Load(plan.seed, rate=plan.rate, repeats=plan.repeats)
         self._verdict = Verdict("kill", plan.seed)
-        self._audit = Audit(SqliteEyes(yard.folder / "receiver.db"), self._verdict)
+        self._audit = Audit(eyes, self._verdict)
         self._url = f"http://127.0.0.1:{free_port()}"
         self._ready: list[float] = []
         self._kills: Counter[str] = Counter()
@@ -230,7 +243,7 @@ class Killing:
     async def _start_only(self) -> None:
         self._deaths = 0
         listen = self._url.removeprefix("http://")
-        self._serve = await self._yard.start("serve", **self._meddler.env, RECEIVER_SERVER__LISTEN=listen)
+        self._serve = await self._yard.start("serve", **self._env, RECEIVER_SERVER__LISTEN=listen)
         self._serve.url = self._url
 
     async def _start(self, *, measured: bool) -> None:

@@ -11,12 +11,11 @@ from pathlib import Path
 
 from drills.audit import Audit
 from drills.faults import mount
-from drills.faults.ready import free_port
 from drills.load import Load
 from drills.postgres.company import Company, Receiver
 from drills.postgres.eyes import PostgresEyes
 from drills.postgres.rest import rested, sent_again
-from drills.postgres.server import DATABASE, OWNER, Server
+from drills.postgres.server import OWNER, Server
 from drills.postgres.troubles import TROUBLES, Stage, Trouble
 from drills.postgres.wire import Wire
 from drills.verdict import CannotRun, Verdict
@@ -46,23 +45,16 @@ async def database_drill(plan: Plan) -> Verdict:
     """One trouble after the other, then compare. Raises CannotRun without PostgreSQL."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="drill-database-")))
-        server, disk = Server(folder, free_port()), folder / "disk"
-        await server.create()
-        server.configure()
-        stack.push_async_callback(server.kill)
-        await server.start()
-        await server.value(f"CREATE ROLE {OWNER} LOGIN")
-        skipped = ""
+        server = await stack.enter_async_context(Server.running(folder))
+        disk, skipped = folder / "disk", ""
         try:
             stack.enter_context(mount.disk(disk, DISK))
             server.own(disk)
             await server.value(f"CREATE TABLESPACE small OWNER {OWNER} LOCATION '{disk / 'tables'}'")
-            await server.value(f"CREATE DATABASE {DATABASE} OWNER {OWNER} TABLESPACE small")
         except CannotRun as reason:
             skipped = str(reason)
-            await server.value(f"CREATE DATABASE {DATABASE} OWNER {OWNER}")
+        url = await server.create_database("" if skipped else "TABLESPACE small")
         wire = await stack.enter_async_context(Wire.laid(server.port))
-        url = server.url(OWNER, DATABASE)
         company = await stack.enter_async_context(Company.opened(folder, url, count=2, broken=plan.broken))
         company.receivers[0].env["RECEIVER_STORE__URL"] = url.replace(f":{server.port}/", f":{wire.port}/")
         stage = Stage(server, wire, None if skipped else disk)

@@ -12,13 +12,12 @@ from random import Random
 from typing import NamedTuple
 
 from drills.audit import Audit
-from drills.faults.ready import free_port
 from drills.load import Load
 from drills.postgres import threads
 from drills.postgres.company import Company, Receiver
 from drills.postgres.eyes import THREADS, PostgresEyes
 from drills.postgres.rest import rested, sent_again
-from drills.postgres.server import DATABASE, OWNER, Server
+from drills.postgres.server import Server
 from drills.postgres.threads import Threads
 from drills.verdict import Verdict
 from drills.waiting import until
@@ -74,17 +73,9 @@ async def many_drill(plan: Plan) -> Verdict:
     """Send and kill as planned, let everything come to rest, and compare. Raises CannotRun without PostgreSQL."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="drill-many-")))
-        server = Server(folder, free_port())
-        await server.create()
-        server.configure()
-        stack.push_async_callback(server.kill)
-        await server.start()
-        await server.value(f"CREATE ROLE {OWNER} LOGIN")
-        await server.value(f"CREATE DATABASE {DATABASE} OWNER {OWNER}")
-        company = await stack.enter_async_context(
-            Company.opened(folder, server.url(OWNER, DATABASE), broken=plan.broken)
-        )
-        return await Many(plan, PostgresEyes(server.url(OWNER, DATABASE)), company, folder).run()
+        url = await (await stack.enter_async_context(Server.running(folder))).create_database()
+        company = await stack.enter_async_context(Company.opened(folder, url, broken=plan.broken))
+        return await Many(plan, PostgresEyes(url), company, folder).run()
 
 
 class Many:

@@ -45,7 +45,7 @@ class Pair:
         await self.leader.start()
         await self._rejoin(copied=True)
         await self.leader.value(f"CREATE ROLE {OWNER} LOGIN")
-        await self.leader.value(f"CREATE DATABASE {DATABASE} OWNER {OWNER}")
+        await self.leader.create_database()
 
     async def fail(self, how: str) -> None:
         """The leader is gone: killed, its first process killed, or it stands still and takes connections still."""

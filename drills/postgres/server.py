@@ -4,13 +4,15 @@ import asyncio
 import os
 import shutil
 import signal
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 
+from drills.faults.ready import free_port
 from drills.verdict import CannotRun
 from drills.waiting import is_running, until
 from drills.yard import family_of
@@ -62,6 +64,25 @@ class Server:
         self._log = folder / f"server-{port}.log"
         self._process: asyncio.subprocess.Process | None = None
         self._pids: set[int] = set()
+
+    @classmethod
+    @asynccontextmanager
+    async def running(cls, folder: Path) -> AsyncIterator["Server"]:
+        """A new one with a user for the receiver; killed when the block ends. Raises CannotRun."""
+        server = cls(folder, free_port())
+        try:
+            await server.create()
+            server.configure()
+            await server.start()
+            await server.value(f"CREATE ROLE {OWNER} LOGIN")
+            yield server
+        finally:
+            await server.kill()
+
+    async def create_database(self, options: str = "") -> str:
+        """An empty database for the receiver; its URL."""
+        await self.value(f"CREATE DATABASE {DATABASE} OWNER {OWNER} {options}")
+        return self.url(OWNER, DATABASE)
 
     def url(self, user: str = ADMINISTRATOR, database: str = "postgres") -> str:
         """Where it listens."""

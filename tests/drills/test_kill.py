@@ -21,8 +21,9 @@ async def run(**plan: Any) -> Verdict:
         pytest.skip(str(reason))
 
 
-async def test_the_kill_drill_passes() -> None:
-    verdict = await run(kills=5, rate=40)
+@pytest.mark.parametrize("store", ["sqlite", "postgres"])
+async def test_the_kill_drill_passes(store: str) -> None:
+    verdict = await run(kills=5, rate=40, store=store)
     assert verdict.passed, verdict.words()
     assert verdict.figures["kills"] >= 5
     assert verdict.figures["acknowledged"] == verdict.figures["stored"] > 0
