@@ -8,7 +8,7 @@ from typing import NamedTuple
 from receiver.store import bits, rows
 from receiver.store.base import Dispatch, Passes
 from receiver.store.postgres import streams
-from receiver.store.postgres.lanes import Claimed, add, events_at, except_, hold
+from receiver.store.postgres.lanes import EXCEPT, Claimed, add, events_at, exception, hold
 from receiver.store.postgres.places import EVENT, Place, dispatch_id, event_from, thread_of
 from receiver.store.postgres.server import Connection
 from receiver.store.views import StoredEvent
@@ -126,18 +126,20 @@ async def _take(
         return []
     await hold(db, asked.owner, asked.lease)
     events = await events_at(db, [Place(row[0], row[1]) for row in found])
-    taken = []
+    taken: list[Dispatch] = []
+    changes: list[tuple[object, ...]] = []
     for stream, position, replay, attempts, interruptions, first_at in found:
         place = Place(stream, position)
         key = (asked.handler, *place, replay)
         if place not in events:
-            await db.execute(TAKE, *key, "cancelled", None, 0)
+            changes.append((*key, "cancelled", None, 0))
             await add(db, asked.handler, asked.owner, cancelled=1)
             continue
-        await db.execute(TAKE, *key, "alone" if alone else "running", asked.owner, asked.ticket)
+        changes.append((*key, "alone" if alone else "running", asked.owner, asked.ticket))
         stored = events[place]
         claimed = Claimed(place, stored.cursor.at, replay, 0, asked.owner, attempts, interruptions)
         taken.append(_dispatch(asked.handler, stored, claimed, rows.maybe(first_at), alone=alone))
+    await db.executemany(TAKE, changes)
     return taken
 
 
@@ -229,15 +231,16 @@ async def _claim_ordered(db: Connection, asked: Asked, wanted: Sequence[StoredEv
     handler, owner = asked.handler, asked.owner
     threads = {stored.cursor.place: thread_of(stored.event) for stored in wanted}
     busy = {row[0] for row in await db.fetch(BLOCKED, handler, list(threads.values()))} if threads else set()
-    taken = []
+    taken, made = [], []
     for stored in wanted:
         place = stored.cursor.place
         if threads[place] in busy:
-            await except_(db, handler, stored, "again")
+            made.append(exception(handler, stored, "again"))
             continue
         busy.add(threads[place])
-        await except_(db, handler, stored, "running", owner=owner, ticket=asked.ticket)
+        made.append(exception(handler, stored, "running", owner=owner, ticket=asked.ticket))
         taken.append(_dispatch(handler, stored, Claimed(place, stored.cursor.at, 0, 0, owner, 0, 0), None))
+    await db.executemany(EXCEPT, made)
     return taken
 
 

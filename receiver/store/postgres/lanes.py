@@ -138,8 +138,7 @@ async def release(db: Connection, owner: str, tickets: Sequence[int], lease: tim
         places = [Place(stream, first + bit) for bit in bits.open_bits(settled, count)]
         kept = await events_at(db, places)
         await add(db, handler, "", cancelled=len(places) - len(kept))
-        for stored in kept.values():
-            await except_(db, handler, stored, "again")
+        await db.executemany(EXCEPT, [exception(handler, stored, "again") for stored in kept.values()])
     await db.execute(DOUBTED_EXCEPTIONS, tickets)
 
 
@@ -159,10 +158,12 @@ async def _interrupt_claims(db: Connection, owner: str, now: datetime) -> int:
         places = [Place(stream, first + bit) for bit in bits.open_bits(settled, count)]
         kept = await events_at(db, places)
         await add(db, handler, "", cancelled=len(places) - len(kept))  # erased meanwhile
-        for stored in kept.values():
-            await except_(db, handler, stored, "interrupted", reason=ENDED, interruptions=1)
-            line = (rows.to_micros(now), 1, 0, "interrupted", ENDED)
-            await db.execute(LOG, handler, *stored.cursor.place, 0, *line)
+        line = (rows.to_micros(now), 1, 0, "interrupted", ENDED)
+        interrupted = [
+            exception(handler, stored, "interrupted", reason=ENDED, interruptions=1) for stored in kept.values()
+        ]
+        await db.executemany(EXCEPT, interrupted)
+        await db.executemany(LOG, [(handler, *place, 0, *line) for place in kept])
         lost += len(places)
     return lost
 
@@ -192,12 +193,12 @@ async def set_back(db: Connection, by: timedelta, now: datetime) -> None:
         await db.execute(SET_BACK, by // timedelta(microseconds=1), rows.to_micros(now))
 
 
-async def except_(db: Connection, handler: str, stored: StoredEvent, state: str, **values: Any) -> None:
-    """An exception for an event that had none."""
+def exception(handler: str, stored: StoredEvent, state: str, **values: Any) -> tuple[Any, ...]:
+    """The arguments of EXCEPT: an exception for an event that had none."""
     columns = {"attempts": 0, "interruptions": 0, "probes": 0, "target": False, "due_at": 0}
     columns |= {"first_at": None, "died_at": None, "reason": "", "owner": None, "ticket": 0} | values
     cursor = stored.cursor
-    await db.execute(EXCEPT, handler, *cursor.place, cursor.at, thread_of(stored.event), state, *columns.values())
+    return (handler, *cursor.place, cursor.at, thread_of(stored.event), state, *columns.values())
 
 
 async def waiting(db: Connection, handler: str, now: datetime, horizon: timedelta) -> Waiting:

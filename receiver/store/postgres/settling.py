@@ -3,18 +3,25 @@
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from receiver.store import bits, rows
 from receiver.store.base import Done, Filtered, Settlement
 from receiver.store.outcomes import Change, change_of, line_of, packed
 from receiver.store.postgres.claiming import MOST_PROBED
-from receiver.store.postgres.lanes import LOG, Claimed, add, except_
+from receiver.store.postgres.lanes import EXCEPT, LOG, Claimed, add, exception
 from receiver.store.postgres.places import Cursor
 from receiver.store.postgres.server import Connection, plain
 from receiver.store.views import StoredEvent
 
 KEY = "handler = $1 AND stream = $2 AND position = $3 AND replay = $4 AND owner = $5 AND state IN ('running', 'alone')"
-HELD = f"SELECT probes FROM exceptions WHERE {KEY} FOR UPDATE"
+# In the order of the key: two that wait for each other's rows would never end.
+HELD = (
+    "SELECT e.handler, e.stream, e.position, e.replay, e.owner, e.probes"
+    " FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::integer[], $5::text[]) k (h, s, p, r, o)"
+    " JOIN exceptions e ON handler = h AND stream = s AND position = p AND replay = r AND owner = o"
+    " WHERE state IN ('running', 'alone') ORDER BY 1, 2, 3, 4 FOR UPDATE OF e"
+)
 CHANGE = (
     "UPDATE exceptions SET state = $6, attempts = attempts + $7, interruptions = interruptions + $8, probes = $9,"
     " target = $10, due_at = $11, first_at = coalesce(first_at, $12), died_at = $13, reason = $14, owner = NULL"
@@ -35,6 +42,7 @@ PROBES = (
 )
 
 ClaimKey = tuple[str, int, int, str]  # handler, stream, first, owner
+ExceptionKey = tuple[str, int, int, int, str]  # handler, stream, position, replay, owner
 
 
 async def settle(db: Connection, settlements: Sequence[Settlement], now: datetime) -> list[bool]:
@@ -43,30 +51,48 @@ async def settle(db: Connection, settlements: Sequence[Settlement], now: datetim
 
 
 class _Settling:
-    """One transaction's settlements; counters are summed up, and written last."""
+    """One transaction's settlements. What is written for each is gathered, and goes to the server in few pieces."""
 
     def __init__(self, db: Connection, now: datetime) -> None:
         self._db, self._now = db, now
         self._counts: Counter[tuple[str, str, str]] = Counter()
+        self._held: dict[ExceptionKey, int] = {}
+        """Exceptions that are still their owner's, with their probes."""
+        self._writes: dict[str, list[tuple[Any, ...]]] = {EXCEPT: [], CHANGE: [], DELETE: [], LOG: []}
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
         written = [False] * len(settlements)
         claimed: dict[ClaimKey, list[int]] = {}
+        excepted: dict[int, ExceptionKey] = {}
         for number, settlement in enumerate(settlements):
             place: Claimed = settlement.dispatch.place
             if place.first:
                 key = (settlement.dispatch.handler, place.place.stream, place.first, place.owner)
                 claimed.setdefault(key, []).append(number)
             else:
-                written[number] = await self._exception(settlement, place)
+                excepted[number] = (settlement.dispatch.handler, *place.place, place.replay, place.owner)
+        await self._hold(list(excepted.values()))
+        for number, exception_key in excepted.items():
+            written[number] = await self._exception(settlements[number], exception_key)
         for key in sorted(claimed):
             held = await self._claim(key, [settlements[number] for number in claimed[key]])
             for number, was_held in zip(claimed[key], held, strict=True):
                 written[number] = was_held
+        await self._write()
+        return written
+
+    async def _hold(self, keys: Sequence[ExceptionKey]) -> None:
+        if keys:
+            found = await self._db.fetch(HELD, *zip(*keys, strict=True))
+            self._held = {tuple(row)[:5]: row[5] for row in found}
+
+    async def _write(self) -> None:
+        for statement, arguments in self._writes.items():
+            if arguments:
+                await self._db.executemany(statement, arguments)
         for handler, owner in sorted({key[:2] for key in self._counts}):
             told = {key[2]: count for key, count in self._counts.items() if key[:2] == (handler, owner)}
             await add(self._db, handler, owner, **told)
-        return written
 
     async def _claim(self, key: ClaimKey, settlements: Sequence[Settlement]) -> list[bool]:
         """Set the bits of these events in their claim; it goes when all are set."""
@@ -100,25 +126,23 @@ class _Settling:
         change, place = await self._change(settlement), settlement.dispatch.place
         if change is not None:
             stored = StoredEvent(settlement.dispatch.event, Cursor(place.place, place.at))
-            await except_(self._db, settlement.dispatch.handler, stored, **change._asdict())
-            await self._log(settlement, place)
+            self._writes[EXCEPT].append(exception(settlement.dispatch.handler, stored, **change._asdict()))
+            self._log(settlement, place)
 
-    async def _exception(self, settlement: Settlement, place: Claimed) -> bool:
-        handler = settlement.dispatch.handler
-        key = (handler, *place.place, place.replay, place.owner)
-        probes = await self._db.fetchval(HELD, *key)
+    async def _exception(self, settlement: Settlement, key: ExceptionKey) -> bool:
+        probes, place = self._held.pop(key, None), settlement.dispatch.place
         if probes is None:
             return False
         change = await self._change(settlement)
         if isinstance(settlement.outcome, Filtered):  # the filters were changed since: the trace of it is a line
             line = (rows.to_micros(self._now), place.attempts + 1, 0, "filtered", "")
-            await self._db.execute(LOG, *key[:4], *line)
-        await self._log(settlement, place)
+            self._writes[LOG].append((*key[:4], *line))
+        self._log(settlement, place)
         if change is None:
-            await self._db.execute(DELETE, *key)
-            return True
-        change = change._replace(probes=probes + 1 if change.probes else probes)
-        await self._db.execute(CHANGE, *key, *change)
+            self._writes[DELETE].append(key)
+        else:
+            change = change._replace(probes=probes + 1 if change.probes else probes)
+            self._writes[CHANGE].append((*key, *change))
         return True
 
     async def _change(self, settlement: Settlement) -> Change | None:
@@ -135,7 +159,7 @@ class _Settling:
     def _count(self, settlement: Settlement, counter: str) -> None:
         self._counts[settlement.dispatch.handler, settlement.dispatch.place.owner, counter] += 1
 
-    async def _log(self, settlement: Settlement, place: Claimed) -> None:
+    def _log(self, settlement: Settlement, place: Claimed) -> None:
         if line := line_of(settlement):
             line = line._replace(answer=plain(line.answer))
-            await self._db.execute(LOG, settlement.dispatch.handler, *place.place, place.replay, *line)
+            self._writes[LOG].append((settlement.dispatch.handler, *place.place, place.replay, *line))
