@@ -1,7 +1,7 @@
 """The store of a configuration: on SQLite or on PostgreSQL, by its URL alone."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -32,7 +32,10 @@ def store_of(settings: StoreSettings, role: str) -> OpenStore:
         from receiver.store.sqlite import SqliteStore
 
         return SqliteStore(settings.path, role)
-    return _postgres()(settings.url, role)
+    require_driver()
+    from receiver.store.postgres import PostgresStore
+
+    return PostgresStore(settings.url, role)
 
 
 async def open_store(settings: StoreSettings, role: str) -> OpenStore:
@@ -55,7 +58,7 @@ async def open_move(settings: StoreSettings, *, create: bool = False) -> Movable
         from receiver.store.sqlite import SqliteMove
 
         return await SqliteMove.open(settings.path, create=create)
-    _postgres()
+    require_driver()
     from receiver.store.postgres import PostgresMove
 
     return await PostgresMove.open(settings.url, create=create)
@@ -78,17 +81,17 @@ def migrate(settings: StoreSettings) -> Migrated:
         from receiver.store import sqlite
 
         return Migrated(*sqlite.migrate(settings.path))
-    _postgres()
+    require_driver()
     from receiver.store import postgres
 
     return Migrated(*asyncio.run(postgres.migrate(settings.url)))
 
 
-def _postgres() -> Callable[[str, str], OpenStore]:
+def require_driver() -> None:
+    """Raise StoreUnusable where PostgreSQL's driver is not installed."""
     try:
-        from receiver.store.postgres import PostgresStore
+        import receiver.store.postgres  # noqa: F401 - to see whether it can be
     except ModuleNotFoundError as fault:
         if fault.name != "asyncpg":
             raise
         raise StoreUnusable(NO_DRIVER) from None
-    return PostgresStore

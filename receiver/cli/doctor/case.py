@@ -14,6 +14,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from receiver import storing
 from receiver.config import Settings, Source
 from receiver.errors import ReceiverError
 from receiver.handler import HandlerSettings
@@ -97,6 +98,7 @@ class Case:
     async def look(self) -> "Seen | SeenOnPostgres":
         """The figures of the store. Raises StoreMissing, StoreUnusable, StoreUnavailable."""
         if self.path is None:
+            storing.require_driver()
             from receiver.store.postgres import checkup as on_postgres
 
             return await on_postgres.look(self.settings.store.url)
@@ -107,9 +109,10 @@ class Case:
     @cached_property
     def _on_postgres(self) -> tuple[int | None, int | None]:
         """By what they have written of themselves. Asked once, in a thread: this is asked in the middle of a loop."""
-        from receiver.store.postgres import checkup
-
         with ThreadPoolExecutor(1) as thread, suppress(ReceiverError):
+            storing.require_driver()
+            from receiver.store.postgres import checkup
+
             seen = thread.submit(asyncio.run, checkup.look(self.settings.store.url)).result()
             receive = [name.removeprefix("receive ") for name in seen.appending if name.startswith("receive ")]
             return _pid_of(receive), _pid_of(seen.dispatching)

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from receiver import units
+from receiver import storing, units
 from receiver.cli.doctor.case import Case
 from receiver.cli.doctor.finding import Finding, ok, problem, skipped
 from receiver.errors import ReceiverError
@@ -23,9 +23,10 @@ async def server(case: Case) -> list[Finding]:
     """Its version and durability, the standbys, the clock. What keeps it from being reached is told of the store."""
     if case.path is not None:
         return []
-    from receiver.store.postgres import checkup
-
     try:
+        storing.require_driver()
+        from receiver.store.postgres import checkup
+
         stands = await checkup.stands(case.settings.store.url)
     except ReceiverError:
         return []

@@ -128,9 +128,7 @@ class Server:
     async def close(self) -> None:
         """Close what is idle; what is busy ends with what it does."""
         self._closed = True
-        for db in self._take_idle():
-            with contextlib.suppress(*faults.LOST, asyncpg.PostgresError):
-                await db.close(timeout=1.0)
+        await asyncio.gather(*(db.close(timeout=1.0) for db in self._take_idle()), return_exceptions=True)
 
     def abandon(self) -> None:
         """Let go of everything as a crash would."""

@@ -46,6 +46,7 @@ from receiver.store.views import (
     StoredEvent,
 )
 
+LEAVE = 1.0  # seconds for each thing that is left to say when we stop
 POLL = 0.5  # seconds after which a handler looks for work without having been woken
 CONNECTIONS = {"receive": 4, "dispatch": 8, "command": 2}
 """At most so many at once, and one more to listen."""
@@ -101,7 +102,7 @@ class PostgresStore:
         self._bell.close()
         for owner in self._owners:
             with contextlib.suppress(ReceiverError):
-                await self._server.run(partial(lanes.leave, owner=owner))
+                await self._server.run(partial(lanes.leave, owner=owner), within=LEAVE)
         await self._server.close()
 
     def abandon(self) -> None:
