@@ -20,6 +20,7 @@ async def live(house: House) -> None:
     """Let everything happen that leaves something in a store. At its end nothing is in hand."""
     await house.enrol("crm", "audit")
     await house.stored(report("gone", recipient=GONE), *reports(6), message("hi"), report("s-1", simulated=True))
+    await house.stored(report("gone too", recipient=GONE))
     await house.record(report("m-1", received_at=after(60)))
     for n, answered in enumerate((True, False, True)):
         recorded = await house.record(message("OK", certain=False, received_at=after(60 * n)))

@@ -1,10 +1,14 @@
 """From SQLite to PostgreSQL and back: what people see stays what it was."""
 
+import sqlite3
 from pathlib import Path
 
 import postgres_kit
 import pytest
 from factories import after, callback, report, reports
+
+from receiver.errors import StoreUnavailable
+from receiver.store.sqlite import arriving
 
 from .moving_kit import copied, live, seen
 from .test_postgres import PostgresHouse
@@ -60,3 +64,25 @@ async def test_streams_of_several_receivers_become_one_log_in_its_order(tmp_path
     assert [one.event.message_id for one in await back.claim()] == ["late", "m-5", "m-6"]
     await back.close()
     await postgres_kit.drop(there.url)
+
+
+async def test_half_a_lot_is_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The two files are two commits; what a power cut leaves of the first is no second attempt in the copy."""
+    here, there = SqliteHouse(tmp_path / "here"), SqliteHouse(tmp_path / "there")
+    await here.open()
+    await live(here)
+    before = await seen(here)
+    await here.close()
+
+    def fail(*_given: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    for half in ("_events", "_rest"):
+        with monkeypatch.context() as patched:
+            patched.setattr(arriving, half, fail)
+            with pytest.raises(StoreUnavailable):
+                await copied(here, there)
+    await copied(here, there)
+    await there.open()
+    assert await seen(there) == before
+    await there.close()

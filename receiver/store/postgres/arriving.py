@@ -23,9 +23,14 @@ MAKE = "CREATE TABLE unfinished_copy (told text NOT NULL)"
 FIRST = "INSERT INTO unfinished_copy VALUES ('')"
 TOLD = "UPDATE unfinished_copy SET told = $2 WHERE told = $1 RETURNING 1"
 STREAM = "INSERT INTO streams (name, closed) VALUES ('copy', true) RETURNING stream"
-MINE = "SELECT stream FROM streams"
+MINE = "SELECT stream FROM streams WHERE name = 'copy'"
 NEWEST = "SELECT at FROM events WHERE stream = $1 ORDER BY position DESC LIMIT 1"
 CLOSE = "UPDATE streams SET last = $2, removed = $2 - (SELECT count(*) FROM events WHERE stream = $1) WHERE stream = $1"
+# What a configured handler has not come to was never pruned: it was erased.
+ERASED = (
+    "INSERT INTO erased SELECT $1::integer, n FROM generate_series($2::bigint, $3::bigint) n"
+    " WHERE NOT EXISTS (SELECT 1 FROM events e WHERE e.stream = $1 AND e.position = n)"
+)
 USERS = (
     f"SELECT name FROM streams WHERE NOT closed AND seen_at > clock_timestamp() - interval '{streams.SILENT}'"
     " UNION ALL SELECT 'dispatch ' || owner FROM owners WHERE until_at > clock_timestamp() LIMIT 1"
@@ -141,6 +146,8 @@ def _packed(stream: int, events: Sequence[Moved]) -> list[tuple[Any, ...]]:
 
 async def _rest(db: Connection, stream: int, rest: Rest) -> None:
     await db.execute(CLOSE, stream, rest.end)
+    first_owed = min((lane.next for lane in rest.lanes if lane.configured), default=rest.end + 1)
+    await db.execute(ERASED, stream, first_owed, rest.end)
     columns = ["handler", "configured", "state", "since", "reason", "last_error", "last_error_at"]
     handlers = [(lane.handler, lane.configured, *lane[9:]) for lane in rest.lanes]
     await _fill(db, "handlers", columns, handlers)

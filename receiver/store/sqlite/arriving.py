@@ -21,6 +21,7 @@ SPAN = MOST_SEEN // 2
 """Positions whose packed attempts share a row; less than a claim may have, by which pruning counts."""
 
 NEWEST = "SELECT coalesce(max(position), 0) FROM events"
+BOTH_ENDS = "SELECT min(position), max(position) FROM events"
 COPY = "INSERT INTO copies (position, callback) VALUES (?, ?)"
 FATE = "INSERT INTO fates (position, digest, received_at, fate) VALUES (?, ?, ?, ?)"
 ERASED = "INSERT INTO erased (position, erased_at) VALUES (?, ?)"
@@ -150,9 +151,12 @@ def _rest(db: sqlite3.Connection, rest: Rest) -> None:
     inserting.insert(db, SOURCE, rest.sources)
     db.executemany(QUARANTINE, rest.quarantine)
     db.executemany(NOTICE, rest.notices)
-    reached = int(db.execute(NEWEST).fetchone()[0])
-    first_gone = reached + 1 if reached else max(rest.end, 1)  # of a log without events only its end is told
-    db.executemany(ERASED, [(place, 0) for place in range(first_gone, rest.end + 1)])
+    oldest, newest = db.execute(BOTH_ENDS).fetchone()
+    # What a configured handler has not come to was never pruned, so it was erased; of an empty log the end is told.
+    first_owed = min((lane.next for lane in rest.lanes if lane.configured), default=rest.end)
+    gone = {*range(first_owed, oldest or rest.end), *range((newest or rest.end) + 1, rest.end + 1)}
+    gone |= set() if newest or not rest.end else {rest.end}
+    db.executemany(ERASED, [(place, 0) for place in sorted(gone)])
 
 
 def _build(at: Connections, first: int, last: int) -> None:

@@ -1,13 +1,13 @@
 """Laws of moving: a copy of a whole store is told like the store, and goes on where that ended."""
 
 import pytest
-from factories import NOW, after, message, notice, report, reports
+from factories import NOW, PHONE, after, message, notice, report, reports
 
 from receiver.errors import CopyFailed, StoreTaken, StoreUnusable
 from receiver.store.moving import END
 
 from ..conftest import House
-from ..moving_kit import copied, live, seen
+from ..moving_kit import GONE, copied, live, seen
 
 KINDS = {
     *("events", "callbacks", "duplicates", "fates", "dispatches", "attempts", "handlers", "sources", "quarantine"),
@@ -72,6 +72,23 @@ async def test_what_was_in_hand_is_repeated_alone(house: House) -> None:
     await target.open()
     await target.enrol("crm")
     assert [[(one.event.id, one.alone) for one in await target.claim()] for _ in range(2)] == [[(ids[0], True)], []]
+    await target.close()
+    await house.open()
+
+
+async def test_what_was_erased_before_anybody_came_to_it_stays_cancelled(house: House) -> None:
+    await house.enrol("crm")
+    await house.stored(*(report(f"m-{n}", recipient=GONE if n in (0, 2, 4) else PHONE) for n in range(5)))
+    await house.command.erase(GONE, now=NOW)
+    before = await seen(house)
+    await house.close()
+    target = await house.another()
+    await copied(house, target)
+    await target.open()
+    assert await seen(target) == before
+    assert (await target.counters()).cancelled == 3
+    await target.enrol("crm")
+    assert [one.event.message_id for one in await target.claim()] == ["m-1", "m-3"]
     await target.close()
     await house.open()
 
