@@ -22,7 +22,7 @@ from receiver.cli import options
 def demo(seconds: float) -> int:
     """Show everything at work: two emulated providers, a receiver, a target that fails for a while, a mail server.
 
-    All of it is on this machine, with a store on SQLite in a temporary folder: a real `receiver serve` is started there.
+    All of it is on this machine, with a SQLite store in a temporary folder: a real `receiver serve` is started there.
     The target stops taking events for some seconds and comes back; some callbacks come twice. At the end it is added up
     what was sent, stored and delivered, by the ends themselves. Ctrl-C ends it early, and nothing is left.
 
