@@ -59,7 +59,7 @@ def _records(lot: Lot) -> Iterator[tuple[str, Sequence[Any]]]:
 
 
 def _rest(rest: Rest) -> Iterator[tuple[str, Sequence[Any]]]:
-    yield "handlers", ("end", rest.end)
+    yield "end of the log", (rest.end,)
     yield from (("handlers", tuple(lane)) for lane in rest.lanes)
     yield from (("sources", tuple(row)) for row in rest.sources)
     yield from (("quarantine", row) for row in rest.quarantine)

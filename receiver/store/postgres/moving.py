@@ -56,10 +56,11 @@ class PostgresMove:
         return await self._server.run(arriving.unfinished, reading=True)
 
     async def taken_in(self, tell: Tell = quietly) -> None:
+        events = (await self._server.run(stats.stats, within=LONG, reading=True)).events
         built = 0
         while await self._server.run(lookup.build, within=LONG):
-            built += 1
-            tell("building the index", built, 0)
+            built = min(built + lookup.RUN, events)
+            tell("building the index", built, events)
         await self._server.run(arriving.finish, within=LONG)
 
     async def close(self) -> None:

@@ -11,7 +11,7 @@ from ..moving_kit import GONE, copied, live, seen
 
 KINDS = {
     *("events", "callbacks", "duplicates", "fates", "dispatches", "attempts", "handlers", "sources", "quarantine"),
-    "notices",
+    *("notices", "end of the log"),
 }
 
 
