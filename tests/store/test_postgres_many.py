@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 import asyncpg
 import postgres_kit
 import pytest
-from factories import NOW, callback, notice, report, reports
+from factories import NOW, after, callback, notice, report, reports
 from proxy_kit import LATE, LOST, PASSES, UNHEARD, proxied
 
 from receiver.errors import StoreMissing, StoreUnavailable, StoreUnusable
@@ -120,6 +120,26 @@ async def test_a_thread_is_in_order_across_receivers_and_dispatchers(stores: lis
     (delivered,) = await claim(second, "owner-1", ordered=True)
     assert isinstance(delivered.event, type(sent.event))
     assert delivered.event.data["status"] == "delivered"
+
+
+async def test_several_who_prune_at_the_same_moment_remove_each_event_once(stores: list[PostgresStore]) -> None:
+    made = reports(400)
+    await stores[0].record(callback(*made), made)
+    assert await settle(stores[0], await claim(stores[0], "owner-0", limit=400)) == [True] * 400
+    removed = await asyncio.gather(*(store.prune(after(days=1)) for store in stores * 2))
+    assert sum(removed) >= 399
+    told = await stores[0].stats(NOW)
+    assert (told.events, told.handlers[0].received, told.handlers[0].done) == (1, 400, 400)
+
+
+async def test_a_dispatcher_that_has_just_begun_is_patient_with_the_others(
+    url: str, stores: list[PostgresStore]
+) -> None:
+    await record(stores[0], report())
+    taken = await claim(stores[0], "owner-0")
+    await postgres_kit.execute(url, "UPDATE owners SET until_at = clock_timestamp() - interval '1 s'")
+    await stores[1].enrol(["crm"], owner="new", now=NOW)
+    assert await settle(stores[0], taken) == [True]
 
 
 async def test_of_several_who_raise_a_notice_one_does(stores: list[PostgresStore]) -> None:

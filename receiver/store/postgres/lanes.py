@@ -35,7 +35,11 @@ RENEW = (
 HELD = "SELECT 1 FROM owners WHERE owner = $1 FOR KEY SHARE"
 LIVES = "SELECT until_at > clock_timestamp() FROM owners WHERE owner = $1"
 WHOLLY_HELD = "SELECT 1 FROM owners WHERE owner = $1 FOR UPDATE"
-GONE = "SELECT owner FROM owners WHERE until_at < clock_timestamp() ORDER BY owner FOR UPDATE SKIP LOCKED"
+GONE = (
+    "SELECT owner FROM owners WHERE until_at < clock_timestamp() - $1::interval ORDER BY owner FOR UPDATE SKIP LOCKED"
+)
+GRACE = timedelta(seconds=10)
+"""Who has just begun waits so much longer for the others: the server may have been away, and they renew in a moment."""
 # The handlers lead into the index by handler and state: few of very many exceptions are running.
 RUNNING = "e.handler IN (SELECT handler FROM handlers) AND e.state IN ('running', 'alone')"
 LOST_CLAIMS = "DELETE FROM claims WHERE owner = $1 RETURNING handler, stream, first, count, settled"
@@ -142,10 +146,10 @@ async def release(db: Connection, owner: str, tickets: Sequence[int], lease: tim
     await db.execute(DOUBTED_EXCEPTIONS, tickets)
 
 
-async def take_over(db: Connection, now: datetime) -> int:
+async def take_over(db: Connection, now: datetime, *, grace: timedelta = timedelta(0)) -> int:
     """Interrupt what owners whose lease has ended had claimed: how many dispatches it were."""
     lost = 0
-    for (owner,) in await db.fetch(GONE):
+    for (owner,) in await db.fetch(GONE, grace):
         lost += await _interrupt_claims(db, owner, now) + await _interrupt_exceptions(db, owner, now)
         await db.execute(MERGE, owner)
         await db.execute("DELETE FROM owners WHERE owner = $1", owner)

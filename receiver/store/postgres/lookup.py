@@ -66,9 +66,9 @@ def terms_of(selector: Selector) -> list[int]:
     return []
 
 
-async def in_runs(db: Connection, terms: list[int]) -> list[Place]:
-    """The places that the runs hold for some terms."""
-    return sorted({Place(*row) for row in await db.fetch(IN_RUNS, terms, MOST_FOUND)})
+async def in_runs(db: Connection, terms: list[int], most: int = MOST_FOUND) -> list[Place]:
+    """The places that the runs hold for some terms, so many at most."""
+    return sorted({Place(*row) for row in await db.fetch(IN_RUNS, terms, most)})
 
 
 async def build(db: Connection) -> bool:

@@ -45,8 +45,8 @@ REMOVALS = (
     f" WHERE (stream, position) IN {EVENTS})",
     f"DELETE FROM copies WHERE (stream, position) IN {EVENTS}",
     f"DELETE FROM fates WHERE (stream, position) IN {EVENTS}",
-    f"DELETE FROM events WHERE (stream, position) IN {EVENTS}",
 )
+REMOVAL = f"DELETE FROM events WHERE (stream, position) IN {EVENTS} RETURNING stream, position"
 # Its end is kept where its newest events go.
 REMOVED = "UPDATE streams SET removed = removed + $2, last = greatest(last, $3) WHERE stream = $1"
 OLD_QUARANTINE = (
@@ -121,16 +121,17 @@ async def _old_events(
 
 
 async def remove(db: Connection, places: Sequence[Place], keys: Sequence[bytes]) -> int:
-    """Remove events with their callbacks; how many."""
+    """Remove events with their callbacks; how many. Somebody else may remove some of them at the same moment."""
     if not places:
         return 0
     for statement in REMOVALS:
         await db.execute(statement, *zip(*places, strict=True))
     await db.execute("DELETE FROM keys WHERE key = ANY($1)", keys)
-    for stream in sorted({place.stream for place in places}):
-        positions = [place.position for place in places if place.stream == stream]
+    gone = [Place(*row) for row in await db.fetch(REMOVAL, *zip(*places, strict=True))]
+    for stream in sorted({place.stream for place in gone}):
+        positions = [place.position for place in gone if place.stream == stream]
         await db.execute(REMOVED, stream, len(positions), max(positions))
-    return len(places)
+    return len(gone)
 
 
 async def traces(db: Connection) -> int:

@@ -12,6 +12,7 @@ from receiver.store.postgres.server import Connection
 from receiver.store.views import Selector, StoredEvent
 
 CHUNK = 2_000  # events looked at in one job: no long readers
+MOST_NARROWED = 10_000  # events that are looked up instead of walking through the log
 Key = tuple[int, int, int]  # at, stream, position
 BEGINNING: Key = (-1, -1, -1)
 
@@ -75,12 +76,17 @@ async def readers(db: Connection, selector: Selector, after: Cursor | None) -> l
 
 
 async def narrowed(db: Connection, read: Reader) -> list[StoredEvent] | None:
-    """All that a reader's selector means, by what is looked up; None where it names no message, number or event."""
+    """All that a reader's selector means, by what is looked up; None where it names no message, number or event.
+
+    Nor where it is so much that the log had better be walked through.
+    """
     terms = lookup.terms_of(read.selector)
     if not terms:
         return None
     where, arguments = conditions(read.selector, 6)
-    places = await lookup.in_runs(db, terms)
+    places = await lookup.in_runs(db, terms, MOST_NARROWED + 1)
+    if len(places) > MOST_NARROWED:
+        return None
     columns = list(zip(*places, strict=True)) if places else [(), ()]
     found = await db.fetch(f"SELECT {EVENT}{BOUNDED}{CHOSEN}{where}", *read.bounds, *columns, *arguments)
     where, arguments = conditions(read.selector, 4)

@@ -148,7 +148,7 @@ class PostgresStore:
     async def enrol(self, handlers: Sequence[str], *, owner: str, now: datetime) -> None:
         async def work(db: Connection) -> None:
             await lanes.register(db, list(handlers))
-            await lanes.take_over(db, now)
+            await lanes.take_over(db, now, grace=lanes.GRACE)
             await lanes.heed_clock(db, now)
 
         await self._server.run(work)
