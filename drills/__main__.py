@@ -209,6 +209,7 @@ def many(*, as_json: bool, **plan: Any) -> None:
 @drills.command()
 @click.option("--seed", default=1, show_default=True)
 @click.option("--only", multiple=True, metavar="NAME", help="One trouble; to be repeated. All where none is named.")
+@click.option("--healed", default=6.0, show_default=True, help="Seconds from the end of one until all is well.")
 @click.option("--for", "within", default=3600.0, show_default=True, help="Seconds until no more are begun.")
 @click.option("--broken", default="", help="A receiver of drills.broken; then it has to fail.")
 @click.option("--json", "as_json", is_flag=True)

@@ -23,8 +23,8 @@ from drills.waiting import until
 from drills.yard import PATIENCE
 from receiver.store.views import HandlerStats
 
-HEALED_WITHIN, GIVEN_UP = 6.0, 20.0
-"""Seconds that it may take, and after which nobody waits for it any more: a silent wire is noticed after four."""
+GIVEN_UP = 30.0
+"""Seconds after which nobody waits for it any more."""
 DISK = 96
 """MiB of the disk with the server's tables."""
 RATE = 40.0
@@ -37,6 +37,8 @@ class Plan:
     seed: int
     only: tuple[str, ...] = ()
     """These troubles; empty: all."""
+    healed: float = 6.0
+    """Seconds until all is well again: a silent wire is noticed after four."""
     within: float = 3600.0
     broken: str = ""
 
@@ -122,7 +124,7 @@ class Troubled:
                     self._must(not refused, trouble, f"{refused} answers of the other receiver were 503")
         ended = clock()
         healed = await self._heals(behind, ended)
-        self._must(healed <= HEALED_WITHIN, trouble, f"well again only {healed:.1f} s after its end")
+        self._must(healed <= self._plan.healed, trouble, f"well again only {healed:.1f} s after its end")
         seen = Counter[int]()
         for one, load in self._loads.items():
             seen += load.statuses - before[one]

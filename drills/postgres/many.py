@@ -30,7 +30,7 @@ WEIGHTS = {SERVE: 35, DISPATCH: 40, WORKER: 25}
 LEASE: float = next(field.default for field in fields(Engine) if field.name == "lease").total_seconds()  # type: ignore[union-attr]
 TAKEN_WITHIN = LEASE * 1.25 + 10
 """Seconds from a death until somebody has what the dead had claimed: others look four times in a lease."""
-STALLED = TAKEN_WITHIN + PATIENCE
+STALLED = TAKEN_WITHIN + 10
 CHECK = 10
 """Kills between two looks."""
 FEW = '[handlers.{name}]\nuse = "{name}"\nretries = []\nrecipients = ["31612345670"]\n'
@@ -87,6 +87,7 @@ class Many:
         self._load = Load(plan.seed, rate=plan.rate, repeats=plan.repeats, connections=24)
         self._threads = Threads(plan.seed)
         self._ledger = folder / "inorder.ledger"
+        self._ledger.touch()
         self._verdict = Verdict("many", plan.seed)
         self._audit = Audit(eyes, self._verdict)
         self._kills: Counter[str] = Counter()
@@ -173,8 +174,11 @@ class Many:
         urls, verdict = self._company.urls, self._verdict
         await self._load.repeat(*urls, connections=len(urls), within=PATIENCE * 2)
         await rested(self._audit, stalled=STALLED)
+        now = asyncio.get_running_loop().time()
         with suppress(AssertionError):
-            await until(lambda: not self._dead, within=STALLED)
+            await until(
+                lambda: not self._dead, within=max((dead.at for dead in self._dead), default=now) + STALLED - now
+            )
         await self._audit.look(self._load.acknowledged | self._threads.acknowledged)
         for one in (await self._audit.balance()).handlers:
             await self._compare(one)
