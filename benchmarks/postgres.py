@@ -24,6 +24,7 @@ from drills.meddle import Meddler, library
 from drills.postgres.server import DATABASE, OWNER, Server
 from drills.verdict import CannotRun
 from receiver.callback import Callback
+from receiver.errors import ReceiverError
 from receiver.store.base import Done, Settlement
 from receiver.store.postgres import PostgresStore
 from receiver.web import stamp
@@ -35,11 +36,16 @@ BESIDE_BASE = (AT_LEAST, 0.35)
 TWO_OF_ONE = (AT_LEAST, 1.5)
 FLAT = (AT_MOST, 1.5)
 WAITING = 1_000_000
-FEW = 4_000
+AT_ONCE = 500
+"""Callbacks in a commit."""
+PATIENCE = 300.0
+"""Seconds for the server to make them."""
 CLAIMED = 16
 """Dispatches in a claim."""
 CLAIMS = 40
 """Claims in a round."""
+SPARE = 1_000
+"""Of few that wait, so many are left at the end."""
 
 # A closed stream of as many events as wanted, all like one that a receiver stored.
 FILL = (
@@ -52,9 +58,9 @@ FILL = (
     " CASE WHEN handler = 'many-new' THEN 1 ELSE $2::bigint + 1 END, handler <> 'many-new' FROM handlers",
     "INSERT INTO exceptions (handler, stream, position, replay, at, state, thread, attempts, due_at) SELECT h, stream,"
     " position, 0, at, 'again', id, 1, at FROM events CROSS JOIN unnest(ARRAY['few-again', 'many-again']) h"
-    f" WHERE stream = $1 AND (h = 'many-again' OR position <= {FEW}) AND position <= $2",
+    " WHERE stream = $1 AND (h = 'many-again' OR position <= $2)",
     "UPDATE lanes SET next = e.last + 1 FROM (SELECT stream, max(position) AS last FROM events GROUP BY stream) e"
-    " WHERE lanes.stream = e.stream AND handler LIKE '%-again' AND lanes.stream <> $1 AND $2 > 0",
+    " WHERE lanes.stream = e.stream AND handler LIKE '%-again' AND lanes.stream <> $1",
 )
 
 
@@ -66,6 +72,8 @@ def postgres(plan: Plan) -> Section:
             _beside_base(plan, section, url, server)
             _two_and_one(plan, section, url, meddler)
             _flat(plan, section, url)
+    except (ReceiverError, asyncpg.PostgresError) as fault:
+        raise RuntimeError(f"{type(fault).__name__}: {fault}") from fault
     except CannotRun as reason:
         plan.say(f"postgres: SKIPPED: {reason}")
         section.notes.append(f"not measured: {reason}")
@@ -159,27 +167,29 @@ def _flat(plan: Plan, section: Section, url: str) -> None:
     """Claims of four handlers in turn: new ones and such as are due again, few and very many of each."""
     count = WAITING // 50 if plan.quick else WAITING
     plan.say(f"postgres: {count:,} wait")
-    times = asyncio.run(_claims(plan, url, count))
+    few = CLAIMED * CLAIMS * (plan.rounds + 1) + SPARE
+    times = asyncio.run(_claims(plan, url, few, count))
     for kind, words in (("new", "new ones"), ("again", "due again")):
-        name = f"a claim of {CLAIMED}, {words}: while {count:,} wait / {FEW:,}"
+        name = f"a claim of {CLAIMED}, {words}: while {count:,} wait / {few:,}"
         section.add(name, ratios(times[f"many-{kind}"], times[f"few-{kind}"]), "", FLAT)
         section.add(f"and it takes, settled, {words}, {count:,} wait", times[f"many-{kind}"], "ms")
 
 
-async def _claims(plan: Plan, url: str, count: int) -> dict[str, list[float]]:
+async def _claims(plan: Plan, url: str, few: int, count: int) -> dict[str, list[float]]:
     handlers = ("few-new", "many-new", "few-again", "many-again")
     store = await PostgresStore.open(url, "receive", create=True)
     await store.register(handlers)
     now = datetime.now(UTC)
-    for start in range(0, FEW, 500):
-        await asyncio.gather(*(_record(store, start + number, now) for number in range(500)))
+    for start in range(0, few, AT_ONCE):
+        await asyncio.gather(*(_record(store, number, now) for number in range(start, min(start + AT_ONCE, few))))
     await store.close()
     db = await asyncpg.connect(url)
     stream = await db.fetchval(FILL[0], count)
-    for statement in FILL[1:]:
-        await db.execute(statement, stream, count)
+    given = ((stream, count), (stream, count), (stream, few), (stream,))
+    for statement, arguments in zip(FILL[1:], given, strict=True):
+        await db.execute(statement, *arguments, timeout=PATIENCE)
     for table in ("events", "exceptions", "lanes"):
-        await db.execute(f"VACUUM ANALYZE {table}")
+        await db.execute(f"VACUUM ANALYZE {table}", timeout=PATIENCE)
     await db.close()
     store = await PostgresStore.open(url, "dispatch")
     await store.enrol(handlers, owner="benchmark", now=now)
