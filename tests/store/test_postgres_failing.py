@@ -58,18 +58,33 @@ def test_each_host_of_a_url_has_one_of_its_own(url: str, found: list[str]) -> No
     assert each(url) == found
 
 
-async def test_after_trouble_a_probe_needs_room_as_callbacks_do(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_after_trouble_a_probe_needs_the_tables_that_callbacks_need() -> None:
     url = await postgres_kit.fresh()
     store = await PostgresStore.open(url, "receive", create=True)
-    with monkeypatch.context() as full:
-        full.setattr(log, "ROOM", "DO $$ BEGIN RAISE disk_full; END $$")
-        await store.probe(datetime.now(UTC))
+    await store.probe(datetime.now(UTC))
+    other = await asyncpg.connect(url)
+    async with other.transaction():
+        await other.execute("LOCK TABLE events")
         store._writer.trouble = "a commit failed"
-        with pytest.raises(StoreUnavailable, match="disk is full"):
+        with pytest.raises(StoreUnavailable, match="locked by another session"):
             await store.probe(datetime.now(UTC))
         assert store.trouble()
     await store.probe(datetime.now(UTC))
     assert not store.trouble()
+    await other.close()
+    await store.close()
+    await postgres_kit.drop(url)
+
+
+async def test_after_trouble_a_probe_needs_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    url = await postgres_kit.fresh()
+    store = await PostgresStore.open(url, "receive", create=True)
+    monkeypatch.setattr(log, "AS_CALLBACKS", "DO $$ BEGIN RAISE disk_full; END $$")
+    await store.probe(datetime.now(UTC))
+    store._writer.trouble = "a commit failed"
+    with pytest.raises(StoreUnavailable, match="disk is full"):
+        await store.probe(datetime.now(UTC))
+    assert store.trouble()
     await store.close()
     await postgres_kit.drop(url)
 

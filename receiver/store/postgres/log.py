@@ -28,8 +28,11 @@ FIND_FATES = (
     "SELECT digest, stream, position, id, received_at, fate FROM fates WHERE digest = ANY($1)"
     " ORDER BY digest FOR UPDATE"
 )
-# A full disk lets rows be changed that fit where they are.
-ROOM = "CREATE TEMP TABLE room ON COMMIT DROP AS SELECT repeat('x', 2000) FROM generate_series(1, 500)"
+# What callbacks need and a sign of life does not: their tables, and room. A full disk lets rows change where they are.
+AS_CALLBACKS = (
+    "LOCK TABLE callbacks, keys, events IN ROW EXCLUSIVE MODE;"
+    " CREATE TEMP TABLE room ON COMMIT DROP AS SELECT repeat('x', 2000) FROM generate_series(1, 500)"
+)
 OPEN = "INSERT INTO open_notices VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING RETURNING 1"
 CLOSE = "DELETE FROM open_notices WHERE notice = $1 AND about = $2 RETURNING 1"
 UNQUARANTINE = "DELETE FROM quarantine WHERE stream = $1 AND number = $2 RETURNING 1"
@@ -95,14 +98,14 @@ class LogWriter(GroupCommit):
         return changed
 
     async def probe(self) -> None:
-        """A durable write of its own; after trouble it needs room too, as callbacks do."""
+        """A durable write of its own; after trouble it needs what callbacks need."""
         troubled = self.trouble is not None
 
         async def touch(db: Connection, stream: Stream) -> None:
             if not await streams.beat(db, stream.number):
                 raise _Closed
             if troubled:
-                await db.execute(ROOM)
+                await db.execute(AS_CALLBACKS)
 
         await self.write(touch)
 
