@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 MOST = 64 * 1024
 
@@ -56,19 +56,21 @@ class Wire:
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writers = [writer]
         try:
-            with suppress(OSError):
-                there, back = await asyncio.open_connection("127.0.0.1", self._to)
-                writers.append(back)
-                await asyncio.gather(self._carry(reader, back), self._carry(there, writer))
+            there, back = await asyncio.open_connection("127.0.0.1", self._to)
+            writers.append(back)
+            async with asyncio.TaskGroup() as both:  # where one side is reset, so is the other
+                both.create_task(self._carry(reader, back))
+                both.create_task(self._carry(there, writer))
+        except* OSError:
+            pass
         finally:
             for each in writers:
                 each.transport.abort()
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError):
-            while data := await reader.read(MOST):
-                await self._flows.wait()
-                writer.write(data)
-                await writer.drain()
+        while data := await reader.read(MOST):
             await self._flows.wait()
-            writer.write_eof()
+            writer.write(data)
+            await writer.drain()
+        await self._flows.wait()
+        writer.write_eof()
