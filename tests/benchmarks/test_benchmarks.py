@@ -3,8 +3,10 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.parse import parse_qs
 
 import pytest
@@ -17,16 +19,24 @@ from receiver.providers.spryng import Spryng, SpryngSettings
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """One that all may enter: PostgreSQL does not run as root."""
+    with TemporaryDirectory(prefix="receiver-benchmark-test-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
 @pytest.mark.drill
-def test_every_scenario_can_be_measured(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "benchmarks", "--quick", "--json", "--folder", str(tmp_path)]
+def test_every_scenario_can_be_measured(open_folder: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks", "--quick", "--json", "--folder", str(open_folder)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     scenarios = {figure["scenario"] for figure in found["figures"]}
     assert scenarios >= {"intake", "people", "growth", "dispatching", "forwarding", "slow-disk", "prune"}
     assert scenarios >= {"start", "queries", "memory", "postgres"}
-    assert list(tmp_path.iterdir()) == []
+    assert list(open_folder.iterdir()) == []
 
 
 def test_every_request_is_another_message() -> None:
