@@ -22,7 +22,7 @@ PATIENCE = 4.0  # seconds after which those who wait for it are told that it fai
 LEAVE = 2.0  # seconds that what is begun gets when we stop; what hangs for longer must not hold up the end
 LATER = 0.2  # seconds that marks and counts may wait for a commit of their own
 # Turns of the loop between a commit and the next, so that those just answered can be in the next one.
-TURNS = 4
+TURNS = 8
 
 
 class Later(NamedTuple):
