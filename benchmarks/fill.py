@@ -11,8 +11,8 @@ import uvloop
 from benchmarks.wire import SCATTER
 from receiver.callback import Callback
 from receiver.providers.spryng import Spryng, SpryngSettings
+from receiver.source import Source
 from receiver.store.sqlite import SqliteStore
-from receiver.web import Source, stamp
 
 AT_ONCE = 2048
 SPAN = timedelta(days=60)
@@ -68,4 +68,4 @@ def query(number: int, at: datetime) -> str:
 
 async def _record(store: SqliteStore, number: int, at: datetime) -> None:
     callback = Callback(source="spryng", endpoint="dlr", method="GET", query=query(number, at).encode(), received_at=at)
-    await store.record(callback, stamp(SOURCE, callback, SOURCE.provider.parse(callback)))
+    await store.record(callback, SOURCE.read(callback))

@@ -27,7 +27,6 @@ from receiver.callback import Callback
 from receiver.errors import ReceiverError
 from receiver.store.base import Done, Settlement
 from receiver.store.postgres import PostgresStore
-from receiver.web import stamp
 
 CONNECTIONS = 64
 DELAY = 5_000
@@ -205,7 +204,7 @@ async def _claims(plan: Plan, url: str, few: int, count: int) -> dict[str, list[
 
 async def _record(store: PostgresStore, number: int, at: datetime) -> None:
     callback = Callback(source="spryng", endpoint="dlr", method="GET", query=query(number, at).encode(), received_at=at)
-    await store.record(callback, stamp(SOURCE, callback, SOURCE.provider.parse(callback)))
+    await store.record(callback, SOURCE.read(callback))
 
 
 async def _claim(store: PostgresStore, handler: str) -> float:

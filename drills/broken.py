@@ -12,6 +12,7 @@ from receiver import cli, http, serving
 from receiver.dispatch import judge
 from receiver.events import Event
 from receiver.perform import Result
+from receiver.reading import Reader, Reading
 from receiver.store import migrate, rows
 from receiver.store.base import Done, Outcome, Recorded
 from receiver.store.bits import is_set
@@ -35,15 +36,15 @@ def fault(break_it: Callable[[], None]) -> Callable[[], None]:
 @fault
 def acknowledges_before_commit() -> None:
     """200 as soon as the callback is in the queue."""
-    record = GroupCommit.record
+    submit = GroupCommit.submit
 
-    async def at_once(self: GroupCommit, callback: Any, events: Sequence[Any], unreadable: str) -> Recorded:
-        writing = asyncio.ensure_future(record(self, callback, events, unreadable))
+    def at_once(self: GroupCommit, callback: Any, events: Sequence[Any], unreadable: str, recorded: Any) -> None:
+        writing = asyncio.get_running_loop().create_future()
         writing.add_done_callback(lambda done: done.exception())
-        await asyncio.sleep(0)
-        return Recorded("stored", tuple(event.id for event in events))
+        submit(self, callback, events, unreadable, writing)
+        recorded.set_result(Recorded("stored", tuple(event.id for event in events)))
 
-    GroupCommit.record = at_once  # type: ignore[method-assign, assignment]
+    GroupCommit.submit = at_once  # type: ignore[method-assign, assignment]
 
 
 @fault
@@ -169,10 +170,13 @@ def forgets_keys_when_migrating() -> None:
 def stumbles_over_content() -> None:
     """What an adapter raises is answered 500."""
 
-    def raising(_self: Intake, source: Any, callback: Any) -> Any:
-        return tuple(source.provider.parse(callback)), ""
+    def raising(_self: Reader, reading: Reading) -> None:
+        try:
+            reading.events = reading.source.read(reading.callback)
+        except Exception as fault:
+            reading.recorded.set_exception(fault)
 
-    Intake._parse = raising  # type: ignore[assignment, method-assign]
+    Reader._parse = raising  # type: ignore[method-assign, assignment]
 
 
 @fault

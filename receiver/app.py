@@ -10,10 +10,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from receiver import plugins, web
 from receiver.admin.health import Health
 from receiver.admin.pages import admin_app
-from receiver.config import Settings, Source
+from receiver.config import Settings
+from receiver.config import Source as Configured
 from receiver.fairness import Pace
 from receiver.journal import RequestLog
 from receiver.metrics import Meter
+from receiver.source import Source, digest
 from receiver.store.base import Store
 
 ANY = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
@@ -75,13 +77,13 @@ class App:
         return self._public if scope["path"] in HEALTH else self.intake
 
 
-def web_source(source: Source) -> web.Source:
+def web_source(source: Configured) -> Source:
     """A configured source as the intake needs it."""
     provider_class = plugins.provider_class(source.provider)
-    return web.Source(
+    return Source(
         source.name,
         provider_class(source.adapter),
-        tuple(web.digest(secret) for secret in source.secrets),
+        tuple(digest(secret) for secret in source.secrets),
         allow_from=tuple(source.allow_from),
         open=not (source.secrets or source.allow_from or provider_class.signed),
         pace=Pace(source.rate_limit) if source.rate_limit else None,

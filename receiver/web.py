@@ -3,19 +3,16 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from hashlib import blake2b
-from hmac import compare_digest
 from typing import Any, Protocol
 
 from receiver import peer
 from receiver.callback import NONE, Callback, Reply
-from receiver.errors import Forbidden, StoreUnavailable, Unreadable
-from receiver.events import Event
-from receiver.fairness import Pace, Room
+from receiver.errors import Forbidden, StoreUnavailable
+from receiver.fairness import Room
 from receiver.metrics import Meter
-from receiver.providers.base import Provider
+from receiver.reading import NOTHING, Reader
+from receiver.source import Source
 from receiver.store.base import Recorded, Store
 
 Scope = MutableMapping[str, Any]
@@ -42,48 +39,6 @@ class Journal(Protocol):
     def repeated(self, callback: Callback, recorded: Recorded) -> None: ...
     def unavailable(self, reason: str) -> None: ...
     def adapter_failed(self, callback: Callback, fault: Exception) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """One account at a provider, as the web side needs it."""
-
-    name: str
-    provider: Provider
-    digests: tuple[bytes, ...] = field(repr=False)
-    """`digest` of each live secret; none: the URL has no secret."""
-    allow_from: tuple[peer.Network, ...] = ()
-    open: bool = False
-    """Whether nothing at all authenticates callbacks: then none is taken that came through a proxy."""
-    pace: Pace | None = None
-    """How fast callbacks may come; None: as fast as they like."""
-    dedupe: bool = True
-    """Whether a callback without identity that we failed to answer is a repeat when it comes again."""
-    endpoints: Mapping[str, str] = field(init=False, default_factory=dict)
-    """Name → what arrives there; of several methods with one name the first counts."""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(
-            self, "endpoints", {point.name: point.purpose for point in reversed(self.provider.endpoints)}
-        )
-
-    def known(self, secret: str) -> bytes | None:
-        """The digest of the live secret that this is, None for any other; b"" where none is needed.
-
-        It is compared with all of them, in a time that tells nothing.
-        """
-        if not self.digests:
-            return None if secret else b""
-        given, found = digest(secret), None
-        for live in self.digests:
-            if compare_digest(given, live):
-                found = live
-        return found
-
-
-def digest(secret: str) -> bytes:
-    """What secrets are compared by."""
-    return blake2b(secret.encode("utf-8", "surrogateescape")).digest()
 
 
 class _Refused(Exception):
@@ -126,6 +81,7 @@ class Intake:
         self._clock = clock
         self._meter = meter
         self._journal = journal
+        self._reader = Reader(store, journal.adapter_failed)
         self._on_refused = refused
         meter.watch(_secrets(sources))
 
@@ -266,41 +222,23 @@ class Intake:
 
     async def _take(self, source: Source, callback: Callback, receive: Receive, send: Send) -> str:
         """Steps 7 to 9: signature, content, disk. Raises Forbidden."""
-        events, fault = self._parse(source, callback)
-        if not events and not fault:
-            return await _ignored(send, source, callback.endpoint, why="it holds nothing to store")
-        # Where only the fate of our answer can tell a retry from a second message, watch for the client leaving.
-        uncertain = [event for event in events if not event.identity.certain]
-        watch = asyncio.ensure_future(_left(receive)) if uncertain else None
+        reading = self._reader.take(source, callback, receive)
         try:
-            recorded = await self._store.record(callback, events, fault=fault)
+            recorded = await reading.recorded
         except (StoreUnavailable, asyncio.CancelledError) as refusal:
-            if watch:
-                watch.cancel()
+            reading.end()
             return await self._unavailable(send, refusal if isinstance(refusal, StoreUnavailable) else STOPPING)
+        if recorded is NOTHING:
+            return await _ignored(send, source, callback.endpoint, why="it holds nothing to store")
         self.stored_at = time.monotonic()
-        self._say(callback, recorded, fault)
-        answered = watch is None or not watch.done()
-        reply = Reply(_words(fault)) if fault else self._reply(source, callback)
+        self._say(callback, recorded, reading.fault)
+        answered = not reading.client_left()
+        reply = Reply(_words(reading.fault)) if reading.fault else self._reply(source, callback)
         await _answer(send, 200, reply.body, _headers(recorded), content_type=reply.content_type)
-        if watch:
-            watch.cancel()
+        if recorded.uncertain:
             self._store.mark(recorded, answered=answered)
+        reading.end()
         return recorded.outcome
-
-    def _parse(self, source: Source, callback: Callback) -> tuple[Sequence[Event], str]:
-        """The events of a callback, or why it cannot be read. Content never costs more than quarantine."""
-        provider = source.provider
-        try:
-            provider.authenticate(callback)
-            return stamp(source, callback, tuple(provider.parse(callback))), ""
-        except Forbidden:
-            raise
-        except Unreadable as fault:
-            return (), str(fault) or "cannot be read"
-        except Exception as fault:  # an adapter's bug: the callback is kept, and read again after the fix
-            self._journal.adapter_failed(callback, fault)
-            return (), f"the {provider.name} adapter failed: {type(fault).__name__}"
 
     def _reply(self, source: Source, callback: Callback) -> Reply:
         """What the provider wants to hear; what is stored is answered 200, whatever an adapter's bug."""
@@ -327,29 +265,8 @@ def _secrets(sources: Mapping[str, Source]) -> dict[str, tuple[bytes, ...]]:
     return {name: source.digests for name, source in sources.items()}
 
 
-def stamp(source: Source, callback: Callback, events: Sequence[Event]) -> Sequence[Event]:
-    """Write into events what is ours to know: where they came from, when, and whether to the right URL."""
-    for event in events:
-        event.source = source.name
-        event.provider = source.provider.name
-        event.received_at = callback.received_at
-        event.simulated = callback.simulated
-        event.in_utc()
-        if source.provider.home(callback, event) != callback.endpoint:
-            event.notes.append("wrong_endpoint")
-        if not source.dedupe and not event.identity.certain:
-            event.identity = event.identity._replace(values=())
-    return events
-
-
 def _text(headers: Mapping[bytes, bytes]) -> dict[str, str]:
     return {name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items()}
-
-
-async def _left(receive: Receive) -> None:
-    """Return when the client is gone."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 async def _ignored(send: Send, source: Source, endpoint: str, *, why: str) -> str:

@@ -36,7 +36,10 @@ ROOMS = {
     "stores": ["receiver.store.*"],
     "handlers": ["receiver.handlers", "receiver.handlers.*"],
     "engine": [
-        *(f"receiver.{name}" for name in ("web", "peer", "journal", "metrics", "logs", "tracebacks")),
+        *(
+            f"receiver.{name}"
+            for name in ("web", "source", "reading", "peer", "journal", "metrics", "logs", "tracebacks")
+        ),
         *(
             f"receiver.{name}"
             for name in ("dispatch", "dispatch.*", "perform", "pipe", "supervise", "chatter", "child")

@@ -7,9 +7,9 @@ from random import Random
 
 from receiver.callback import Callback
 from receiver.providers.spryng import Spryng, SpryngSettings
+from receiver.source import Source
 from receiver.store.base import Dispatch, RetryAt, Settlement
 from receiver.store.sqlite import SqliteStore
-from receiver.web import Source, stamp
 
 AT_ONCE = 2048
 """Callbacks that come at the same moment: a few commits of the log."""
@@ -38,7 +38,7 @@ async def _record(store: SqliteStore, source: Source, number: int, random: Rando
         query=query(f"b-{number}", f"316{random.randrange(10**8):08}").encode(),
         received_at=datetime.now(UTC),
     )
-    await store.record(callback, stamp(source, callback, source.provider.parse(callback)))
+    await store.record(callback, source.read(callback))
 
 
 def query(message: str, recipient: str = "31612345678") -> str:

@@ -105,20 +105,21 @@ def discard(config: Path | None, ids: tuple[str, ...], everything: bool, yes: bo
 
 def read(loaded: "Settings", callback: Callback) -> "tuple[Sequence[Event], str]":
     """The events of a callback as today's adapter reads it, or why it does not."""
-    from receiver import plugins, web
+    from receiver import plugins
+    from receiver.source import Source
 
     source = loaded.sources.get(callback.source)
     if source is None:
         return (), f'no source "{callback.source}" is configured'
     provider = plugins.provider_class(source.provider)(source.adapter)
+    at = Source(source.name, provider, digests=(), dedupe=source.mo_dedupe == "unanswered")
     try:
-        events = provider.parse(callback)
+        events = at.read(callback)
     except Unreadable as fault:
         return (), str(fault)
     except Exception as fault:  # an adapter's bug must not keep the others from being read
         return (), f"the {provider.name} adapter failed: {type(fault).__name__}: {fault}"
-    at = web.Source(source.name, provider, digests=(), dedupe=source.mo_dedupe == "unanswered")
-    return web.stamp(at, callback, events), "" if events else "it holds nothing to store"
+    return events, "" if events else "it holds nothing to store"
 
 
 async def _reread(store: Store, loaded: "Settings", kept: Quarantined) -> bool:

@@ -1,5 +1,6 @@
 """The contract of a store: the log of events, and what every handler is owed of it. No SQL words, no positions."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -153,6 +154,11 @@ class Store(Protocol):
 
         With a `fault` the callback goes to quarantine instead. Every handler is owed the events from then on.
         """
+
+    def submit(
+        self, callback: Callback, events: Sequence[Event], fault: str, recorded: asyncio.Future[Recorded]
+    ) -> None:
+        """`record`, without waiting: the future is told what became of it, StoreUnavailable too."""
 
     def mark(self, recorded: Recorded, *, answered: bool) -> None:
         """Say whether the answer to callbacks without identity got out; with a later commit."""

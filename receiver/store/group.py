@@ -112,15 +112,23 @@ class GroupCommit(ABC):
             return self._stuck_for(busy)
         return None
 
-    async def record(self, callback: Callback, events: Sequence[Event], fault: str) -> Recorded:
-        """Durable on return."""
+    def submit(
+        self, callback: Callback, events: Sequence[Event], fault: str, recorded: asyncio.Future[Recorded]
+    ) -> None:
+        """Have it written with the next commit; `recorded` is told what became of it, once that is durable."""
         if reason := self.refusal():
-            raise StoreUnavailable(reason)
-        entry = Entry(callback, events, fault, self._loop.create_future())
+            recorded.set_exception(StoreUnavailable(reason))
+            return
+        entry = Entry(callback, events, fault, recorded)
         self._waiting.append(entry)
         self._waiting_bytes += entry.bytes
         self._kick.set()
-        return await entry.done
+
+    async def record(self, callback: Callback, events: Sequence[Event], fault: str) -> Recorded:
+        """The same, awaited."""
+        recorded: asyncio.Future[Recorded] = self._loop.create_future()
+        self.submit(callback, events, fault, recorded)
+        return await recorded
 
     def mark(self, recorded: Recorded, *, answered: bool) -> None:
         """With a later commit."""

@@ -7,11 +7,11 @@ import pytest
 from structlog.testing import capture_logs
 from web_kit import Site
 
-from receiver import web
 from receiver.callback import Callback, Reply
 from receiver.errors import Forbidden
 from receiver.events import DeliveryReport, Event, Identity, Status
 from receiver.providers.base import Endpoint, ProviderSettings
+from receiver.source import Source
 
 pytestmark = pytest.mark.anyio
 
@@ -52,7 +52,7 @@ def fails(*_: object) -> Any:
 def acme(site: Site) -> Acme:
     """The adapter of a source without a secret in its URL."""
     adapter = Acme()
-    site.app.intake.sources["acme"] = web.Source("acme", adapter, ())  # type: ignore[index]
+    site.app.intake.sources["acme"] = Source("acme", adapter, ())  # type: ignore[index]
     return adapter
 
 

@@ -1,5 +1,6 @@
 """PostgresStore: the verbs of the contract, each handed to the part of the store that does it."""
 
+import asyncio
 import contextlib
 import os
 import random
@@ -117,6 +118,11 @@ class PostgresStore:
 
     async def record(self, callback: Callback, events: Sequence[Event], *, fault: str = "") -> Recorded:
         return await self._writer.record(callback, events, fault)
+
+    def submit(
+        self, callback: Callback, events: Sequence[Event], fault: str, recorded: asyncio.Future[Recorded]
+    ) -> None:
+        self._writer.submit(callback, events, fault, recorded)
 
     def mark(self, recorded: Recorded, *, answered: bool) -> None:
         self._writer.mark(recorded, answered=answered)

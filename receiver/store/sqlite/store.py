@@ -128,6 +128,11 @@ class SqliteStore:
     async def record(self, callback: Callback, events: Sequence[Event], *, fault: str = "") -> Recorded:
         return await self._writer.record(callback, events, fault)
 
+    def submit(
+        self, callback: Callback, events: Sequence[Event], fault: str, recorded: asyncio.Future[Recorded]
+    ) -> None:
+        self._writer.submit(callback, events, fault, recorded)
+
     def mark(self, recorded: Recorded, *, answered: bool) -> None:
         self._writer.mark(recorded, answered=answered)
 
