@@ -1,6 +1,6 @@
 """Wires settings, store and providers into the two applications, and routes between them by listener."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 from starlette.applications import Starlette
@@ -67,9 +67,9 @@ class App:
         """Which listener is the admin's: what its sockets' connections have as `server`."""
         self._admin_address = address
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """One request, to the application it is for."""
-        await self._application(scope)(scope, receive, send)
+        return self._application(scope)(scope, receive, send)
 
     def _application(self, scope: Scope) -> ASGIApp:
         if self._admin_address and _same(scope["server"], self._admin_address):
