@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache, partial
@@ -29,7 +29,7 @@ Pairs = list[tuple[str, str]]
 class Fields:
     """What a callback says. Names in `values` are upper case; what is empty or null is not there."""
 
-    values: dict[str, Any]
+    values: Mapping[str, Any]
     raw: dict[str, Any]
     """As it came, for the event: NUL and lone surrogates replaced, secrets masked."""
     notes: list[str]
@@ -95,7 +95,9 @@ def _form(encoded: bytes, notes: list[str]) -> Fields:
     """The fields of a query or a form that comes alone."""
     raw = _plain_form(encoded, notes)
     if raw is not None:
-        return _collect(raw.items(), raw, notes)
+        if not ("".join(raw).isupper() and all(raw.values()) and MASKED.isdisjoint(raw)):
+            return _collect(raw.items(), raw, notes)
+        return Fields(raw, raw, notes, json=False)
     pairs = split(encoded, notes)
     return _collect(pairs, _grouped(pairs), notes)
 
@@ -333,7 +335,7 @@ def _merge(pairs: Pairs, body: dict[str, Any], notes: list[str]) -> Fields:
     raw = body
     if pairs:
         query = _collect(pairs, _grouped(pairs), notes)
-        values, raw = query.values | values, query.raw | body
+        values, raw = {**query.values, **values}, query.raw | body
     present = {name: value for name, value in values.items() if value is not None and value != ""}
     return Fields(present, raw, notes, json=True)
 
