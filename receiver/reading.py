@@ -21,12 +21,14 @@ class Reading:
 
     __slots__ = ("_left", "_receive", "callback", "events", "fault", "recorded", "source")
 
-    def __init__(self, source: Source, callback: Callback, receive: Receive) -> None:
+    def __init__(
+        self, source: Source, callback: Callback, receive: Receive, recorded: "asyncio.Future[Recorded]"
+    ) -> None:
         self.source, self.callback = source, callback
         self.events: Sequence[Event] = ()
         self.fault = ""
         """Why it cannot be read; it is kept then all the same."""
-        self.recorded: asyncio.Future[Recorded] = asyncio.get_running_loop().create_future()
+        self.recorded = recorded
         """What became of it, once that is durable. Raises Forbidden, StoreUnavailable."""
         self._receive = receive
         self._left: asyncio.Task[None] | None = None
@@ -61,12 +63,14 @@ class Reader:
         self._store = store
         self._adapter_failed = adapter_failed
         self._came: list[Reading] = []
+        self._loop: asyncio.AbstractEventLoop | None = None  # to ask for the running one is a system call
 
     def take(self, source: Source, callback: Callback, receive: Receive) -> Reading:
         """Have a callback read and stored, with all that come in this turn."""
-        reading = Reading(source, callback, receive)
+        loop = self._loop = self._loop or asyncio.get_running_loop()
+        reading = Reading(source, callback, receive, loop.create_future())
         if not self._came:
-            asyncio.get_running_loop().call_soon(self._read)
+            loop.call_soon(self._read)
         self._came.append(reading)
         return reading
 
