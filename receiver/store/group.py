@@ -22,7 +22,7 @@ PATIENCE = 4.0  # seconds after which those who wait for it are told that it fai
 LEAVE = 2.0  # seconds that what is begun gets when we stop; what hangs for longer must not hold up the end
 LATER = 0.2  # seconds that marks and counts may wait for a commit of their own
 # Turns of the loop between a commit and the next, so that those just answered can be in the next one.
-TURNS = 8
+TURNS = 16
 
 
 class Later(NamedTuple):
@@ -154,15 +154,21 @@ class GroupCommit(ABC):
             self._kick.clear()
             self._turned = time.monotonic()
             if self._waiting or self._alone:
-                await self._commit()
-                for _ in range(TURNS):
-                    await asyncio.sleep(0)
+                await self._back(await self._commit())
             elif self._marks or self._refused:
                 await self._flush()
         await self._flush()
 
-    async def _commit(self) -> None:
-        """One batch: in the database, and then, not before, told to those who wait for it."""
+    async def _back(self, answered: int) -> None:
+        """Give those just answered some turns to come again, so that they are in the next commit too."""
+        expected = len(self._waiting) + answered
+        for _ in range(TURNS):
+            if len(self._waiting) >= expected:
+                break
+            await asyncio.sleep(0)
+
+    async def _commit(self) -> int:
+        """One batch: in the database, and then, not before, told to those who wait for it. How many they were."""
         most = MOST_ENTRIES
         if self._alone:
             self._waiting[:0], self._alone, most = [self._alone[0]], self._alone[1:], 1
@@ -184,6 +190,7 @@ class GroupCommit(ABC):
             self._wake()
         finally:
             alarm.cancel()
+        return len(batch)
 
     def _tell(self, batch: Sequence[Entry], plan: Plan) -> None:
         for entry, recorded in zip(batch, plan.answers, strict=True):
