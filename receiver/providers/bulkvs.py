@@ -9,7 +9,7 @@ from receiver import numbers
 from receiver.callback import Callback, Reply
 from receiver.errors import Unreadable
 from receiver.events import DeliveryReport, Event, Identity, InboundMessage, Reason, Status, stamp
-from receiver.providers import receipt, wire
+from receiver.providers import receipt, times, wire
 from receiver.providers.base import OK, Endpoint, ProviderSettings
 
 # `to[].status` of outbound messages in 3CX's envelope, which is Telnyx's: Telnyx docs, "Receiving webhooks".
@@ -237,7 +237,7 @@ def _id_3cx(envelope: dict[str, Any], payload: dict[str, Any]) -> str:
 
 def _when_3cx(envelope: dict[str, Any], payload: dict[str, Any]) -> datetime | None:
     written = wire.scalar(envelope.get("occurred_at")) or wire.scalar(payload.get("received_at"))
-    return wire.times(written, UTC).moment
+    return times.read(written, UTC).moment
 
 
 def _first(value: Any) -> str:

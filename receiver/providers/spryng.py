@@ -10,7 +10,7 @@ from receiver import numbers
 from receiver.callback import Callback, Reply
 from receiver.errors import Unreadable
 from receiver.events import DeliveryReport, Event, Identity, InboundMessage, Reason, Status
-from receiver.providers import wire
+from receiver.providers import times, wire
 from receiver.providers.base import OK, Endpoint, ProviderSettings
 
 # Spryng docs 7.1; the words are those of the old simple API.
@@ -93,7 +93,7 @@ class Spryng:
         if not (message and recipient and written):
             raise Unreadable(_missing("a delivery report", ID=message, RECIPIENT=recipient, STATUS=written))
         status, reason = _judge(written, code, fields.notes)
-        answered = wire.times(operator_at, self.zone)
+        answered = times.read(operator_at, self.zone)
         operator_at = operator_at if answered.as_utc else ""
         return DeliveryReport(
             message_id=message,
@@ -104,8 +104,8 @@ class Spryng:
             error_code=code or None,
             reference=fields.exact("REFERENCE") or None,
             mccmnc=operator or None,
-            submitted_at=wire.times(added, self.zone).moment,
-            sent_at=wire.times(sent, self.zone).moment,
+            submitted_at=times.read(added, self.zone).moment,
+            sent_at=times.read(sent, self.zone).moment,
             occurred_at=answered.moment,
             notes=fields.notes,
             raw=fields.raw,
@@ -121,7 +121,7 @@ class Spryng:
         if not sender:
             raise Unreadable(_missing("an inbound message", MSISDN=sender))
         recipient = number(shortcode) if shortcode else None
-        received = wire.times(timestamp, self.zone)
+        received = times.read(timestamp, self.zone)
         return InboundMessage(
             originator=number(sender),
             recipient=recipient,

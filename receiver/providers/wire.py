@@ -1,14 +1,13 @@
-"""Decoding that providers share: the fields of a callback from its query, form, multipart or JSON body, and times."""
+"""Decoding that providers share: the fields of a callback from its query, form, multipart or JSON body."""
 
 import json
 import math
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
-from functools import lru_cache, partial
+from functools import partial
 from string import hexdigits
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -94,12 +93,12 @@ def scalar(value: object) -> str:
 def _form(encoded: bytes, notes: list[str]) -> Fields:
     """The fields of a query or a form that comes alone."""
     raw = _plain_form(encoded, notes)
-    if raw is not None:
-        if not ("".join(raw).isupper() and all(raw.values()) and MASKED.isdisjoint(raw)):
-            return _collect(raw.items(), raw, notes)
+    if raw is None:
+        pairs = split(encoded, notes)
+        return _collect(pairs, _grouped(pairs), notes)
+    if "".join(raw).isupper() and all(raw.values()) and MASKED.isdisjoint(raw):
         return Fields(raw, raw, notes, json=False)
-    pairs = split(encoded, notes)
-    return _collect(pairs, _grouped(pairs), notes)
+    return _collect(raw.items(), raw, notes)
 
 
 def _plain_form(encoded: bytes, notes: list[str]) -> dict[str, str] | None:
@@ -338,57 +337,6 @@ def _merge(pairs: Pairs, body: dict[str, Any], notes: list[str]) -> Fields:
         values, raw = {**query.values, **values}, query.raw | body
     present = {name: value for name, value in values.items() if value is not None and value != ""}
     return Fields(present, raw, notes, json=True)
-
-
-# times
-
-_ISO = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?", re.IGNORECASE)
-_LONGEST = 40
-_YEARS = range(1970, 3000)  # others are mistakes, and zones cannot be applied to the first and the last one
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class Times(NamedTuple):
-    """A provider's time, or twice None where there is none that can be read."""
-
-    moment: datetime | None = None
-    """When it was, in UTC."""
-    as_utc: datetime | None = None
-    """The same figures read as if they were UTC, for identities: no setting changes it."""
-
-
-NO_TIME = Times()
-
-
-def times(text: str, zone: tzinfo) -> Times:
-    """Read 14 digits, `Y-m-d H:i:s`, ISO 8601, unix seconds or milliseconds; a time without a zone is of `zone`.
-
-    An hour that comes twice in autumn is the first one. What cannot be read, is all zeros or does not name the second
-    is absent: a coarser time would make two messages one.
-    """
-    return _times(text, zone) if 0 < len(text) <= _LONGEST else NO_TIME
-
-
-@lru_cache(maxsize=2048)  # reports come in crowds: the same second is read again and again
-def _times(text: str, zone: tzinfo) -> Times:
-    try:
-        written = _as_written(text)
-    except (ValueError, OverflowError):  # no such day
-        written = None
-    if written is None or written.year not in _YEARS:
-        return NO_TIME
-    moment = (written if written.tzinfo else written.replace(tzinfo=zone)).astimezone(UTC)
-    return Times(moment, moment if written.tzinfo else written.replace(tzinfo=UTC))
-
-
-def _as_written(text: str) -> datetime | None:
-    """Naive where the text names no zone."""
-    if text.isascii() and text.isdigit():
-        if len(text) == 14:
-            return datetime.strptime(text, "%Y%m%d%H%M%S")  # noqa: DTZ007  it has no zone
-        scale = {10: 1000, 13: 1}.get(len(text))
-        return _EPOCH + timedelta(milliseconds=int(text) * scale) if scale and int(text) else None
-    return datetime.fromisoformat(text.upper().replace(",", ".")) if _ISO.fullmatch(text) else None
 
 
 def flatten(value: Any, name: str) -> list[str]:

@@ -13,7 +13,6 @@ from receiver.store.base import Recorded
 
 RETRY_WINDOW = timedelta(hours=24)
 SUSPICIOUS = timedelta(seconds=10)
-_ORDER = ("stored", "quarantined", "duplicate")
 
 
 Place = Any
@@ -44,13 +43,14 @@ class Entry:
     def __init__(
         self, callback: Callback, events: Sequence[Event], fault: str, done: "asyncio.Future[Recorded]"
     ) -> None:
-        self.callback, self.events, self.fault, self.done = callback, events, fault, done
+        self.callback, self.fault, self.done = callback, fault, done
+        self.events = () if fault else events  # what cannot be read or stored is kept as it came, and nothing else
         self.bytes = len(callback.body) + len(callback.query)
         self.received = received = rows.to_micros(callback.received_at)
         """Microseconds since 1970."""
         self.keys: list[rows.Key | None] = []
         self.digests: list[bytes | None] = []
-        for event in events:
+        for event in self.events:
             event.id = rows.new_id(received)
             self.keys.append(rows.key_of(callback.source, event.identity, received))
             self.digests.append(rows.digest_of(callback.source, event.identity))
@@ -100,29 +100,28 @@ class Planner:
         return self.plan
 
     def _draw(self, entry: Entry) -> None:
-        self.number += 1
-        outcomes: list[str] = []
+        self.number = number = self.number + 1
+        plan, callback = self.plan, entry.callback
         ids: list[str] = []
         uncertain: list[tuple[bytes, Place]] = []
+        stored = 0
+        for event, key, digest in zip(entry.events, entry.keys, entry.digests, strict=True):
+            first = self._repeats(callback, event, key, digest)
+            if first is None:
+                stored += 1
+                first = self._append(event, key, entry.received)
+            else:
+                plan.copies.append((first.place, number))
+            ids.append(first.id)
+            if digest:
+                uncertain.append((digest, first.place))
+                self._await_fate(digest, first, callback.received_at)
+        outcome = "stored" if stored else "duplicate" if ids else "quarantined" if entry.fault else "ignored"
         if entry.fault:
-            self.plan.quarantine.append((self.number, entry.callback.source, entry.fault))
-            outcomes.append("quarantined")
-        else:
-            for event, key, digest in zip(entry.events, entry.keys, entry.digests, strict=True):
-                first = self._repeats(entry.callback, event, key, digest)
-                outcomes.append("duplicate" if first else "stored")
-                if first:
-                    self.plan.copies.append((first.place, self.number))
-                else:
-                    first = self._append(event, key, entry.received)
-                ids.append(first.id)
-                if digest:
-                    uncertain.append((digest, first.place))
-                    self._await_fate(digest, first, entry.callback.received_at)
-        outcome = outcomes[0] if len(outcomes) == 1 else min(outcomes, key=_ORDER.index) if outcomes else "ignored"
-        self.plan.callbacks.append(rows.callback_row(self.number, entry.callback, outcome, entry.received))
-        self.plan.answers.append(Recorded(outcome, tuple(ids), tuple(uncertain)))
-        self._count(entry, outcome, outcomes)
+            plan.quarantine.append((number, callback.source, entry.fault))
+        plan.callbacks.append(rows.callback_row(number, callback, outcome, entry.received))
+        plan.answers.append(Recorded(outcome, tuple(ids), tuple(uncertain)))
+        self._count(entry, stored, len(ids) - stored)
 
     def _repeats(self, callback: Callback, event: Event, key: rows.Key | None, digest: bytes | None) -> First | None:
         """The event that this one repeats. Without identity an earlier equal one decides by the fate of its answer."""
@@ -152,16 +151,16 @@ class Planner:
         self.plan.fates.append((digest, first.place, rows.to_micros(received_at)))
         self._fates[digest] = Fate(first.place, first.id, received_at, "unknown")
 
-    def _count(self, entry: Entry, outcome: str, outcomes: Sequence[str]) -> None:
-        source = entry.callback.source
-        counts = self.plan.sources.get(source)
+    def _count(self, entry: Entry, stored: int, repeated: int) -> None:
+        counts = self.plan.sources.get(entry.callback.source)
         if counts is None:
-            counts = self.plan.sources[source] = [0, 0, 0, 0, 0]
-        stored = outcomes.count("stored")
+            counts = self.plan.sources[entry.callback.source] = [0, 0, 0, 0, 0]
         if entry.callback.simulated:
             counts[3] += stored
             return
         counts[0] += stored
-        counts[1] += outcomes.count("duplicate")
-        counts[2] += outcome == "quarantined"
-        counts[4] = max(counts[4], entry.received)
+        counts[1] += repeated
+        if entry.fault:
+            counts[2] += 1
+        if entry.received > counts[4]:
+            counts[4] = entry.received

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from receiver.callback import Callback
 from receiver.errors import Unreadable
-from receiver.providers import wire
+from receiver.providers import times, wire
 from receiver.providers.bulkvs import BulkVS, BulkVSSettings
 from receiver.providers.spryng import Spryng, SpryngSettings
 
@@ -89,11 +89,11 @@ WRONG = ["20250220256000", "9" * 14, "٢٠٢٥٠٢٢٠١١٤٢٠٠", "x" * 99]
 
 @pytest.mark.parametrize("text", COARSE + WRONG)
 def test_what_names_no_second_is_no_time(text: str) -> None:
-    assert wire.times(text, AMSTERDAM) == (None, None)
+    assert times.read(text, AMSTERDAM) == (None, None)
 
 
 def test_a_time_for_identities_does_not_depend_on_the_zone() -> None:
-    there, here = (wire.times("20250701120000", zone) for zone in (AMSTERDAM, ZoneInfo("America/New_York")))
+    there, here = (times.read("20250701120000", zone) for zone in (AMSTERDAM, ZoneInfo("America/New_York")))
     assert there.as_utc == here.as_utc == datetime(2025, 7, 1, 12, tzinfo=UTC)
     assert there.moment != here.moment
 
