@@ -1,5 +1,6 @@
 """What an adapter of somebody else may do: sign, fail, answer in its own words. It never costs a callback or a 5xx."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -92,6 +93,27 @@ async def test_an_adapter_that_returns_nonsense_costs_quarantine(
 ) -> None:
     monkeypatch.setattr(acme, "parse", lambda _: nonsense)
     assert (await site.get("/in/acme/hook?m1", x_signature="right")).outcome == "quarantined"
+
+
+async def test_what_is_wrong_with_one_costs_others_of_the_same_moment_nothing(
+    site: Site, acme: Acme, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def parse(callback: Callback) -> Sequence[Event]:
+        message = callback.query.decode()
+        odd: Any = {"unreadable": fails, "no-text": lambda: (17,), "fine": lambda: ("acme", message)}
+        return [DeliveryReport(message_id=message, identity=Identity(odd[message.rstrip("0123456789")]()))]
+
+    monkeypatch.setattr(acme, "parse", parse)
+    asked = ["fine1", "unreadable1", "fine2", "no-text1", "forbidden", "fine3"]
+    signatures = ["wrong" if message == "forbidden" else "right" for message in asked]
+    answers = await asyncio.gather(
+        *(site.get(f"/in/acme/hook?{message}", x_signature=by) for message, by in zip(asked, signatures, strict=True))
+    )
+    assert [answer.status for answer in answers] == [200, 200, 200, 200, 404, 200]
+    assert [answer.headers.get("receiver-outcome") for answer in answers] == [
+        *("stored", "quarantined", "stored", "quarantined", None, "stored"),
+    ]
+    assert "the acme adapter failed: TypeError" in {kept.reason for kept in await site.quarantine()}
 
 
 async def test_an_adapter_may_yield_its_events(site: Site, acme: Acme, monkeypatch: pytest.MonkeyPatch) -> None:
