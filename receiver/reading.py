@@ -1,8 +1,7 @@
 """Reading callbacks: what came in one turn of the loop is parsed together, and handed to the store together."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from receiver.callback import Callback
 from receiver.errors import Forbidden, Unreadable
@@ -13,42 +12,19 @@ from receiver.store.base import Recorded, Store
 NOTHING = Recorded("ignored")
 """What becomes of a callback that holds nothing to store."""
 
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-
 
 class Reading:
     """A callback on its way to the disk."""
 
-    __slots__ = ("_left", "_receive", "callback", "events", "fault", "recorded", "source")
+    __slots__ = ("callback", "events", "fault", "recorded", "source")
 
-    def __init__(
-        self, source: Source, callback: Callback, receive: Receive, recorded: "asyncio.Future[Recorded]"
-    ) -> None:
+    def __init__(self, source: Source, callback: Callback, recorded: "asyncio.Future[Recorded]") -> None:
         self.source, self.callback = source, callback
         self.events: Sequence[Event] = ()
         self.fault = ""
         """Why it cannot be read; it is kept then all the same."""
         self.recorded = recorded
         """What became of it, once that is durable. Raises Forbidden, StoreUnavailable."""
-        self._receive = receive
-        self._left: asyncio.Task[None] | None = None
-
-    def watch(self) -> None:
-        """Watch for the client leaving."""
-        self._left = asyncio.ensure_future(self._leaves())
-
-    def client_left(self) -> bool:
-        """Whether the client was seen leaving."""
-        return self._left is not None and self._left.done()
-
-    def end(self) -> None:
-        """Watch no longer."""
-        if self._left:
-            self._left.cancel()
-
-    async def _leaves(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
 
 
 class Reader:
@@ -65,10 +41,10 @@ class Reader:
         self._came: list[Reading] = []
         self._loop: asyncio.AbstractEventLoop | None = None  # to ask for the running one is a system call
 
-    def take(self, source: Source, callback: Callback, receive: Receive) -> Reading:
+    def take(self, source: Source, callback: Callback) -> Reading:
         """Have a callback read and stored, with all that come in this turn."""
         loop = self._loop = self._loop or asyncio.get_running_loop()
-        reading = Reading(source, callback, receive, loop.create_future())
+        reading = Reading(source, callback, loop.create_future())
         if not self._came:
             loop.call_soon(self._read)
         self._came.append(reading)
@@ -102,9 +78,6 @@ class Reader:
 
     def _submit(self, reading: Reading) -> None:
         try:
-            # Where only the fate of our answer can tell a retry from a second message, watch for the client leaving.
-            if [event for event in reading.events if not event.identity.certain]:
-                reading.watch()
             self._store.submit(reading.callback, reading.events, reading.fault, reading.recorded)
         except Exception as fault:  # what the adapter gave is no event; that must not cost the others of this turn
             self._blame_adapter(reading, fault)

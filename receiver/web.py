@@ -222,22 +222,21 @@ class Intake:
 
     async def _take(self, source: Source, callback: Callback, receive: Receive, send: Send) -> str:
         """Steps 7 to 9: signature, content, disk. Raises Forbidden."""
-        reading = self._reader.take(source, callback, receive)
+        reading = self._reader.take(source, callback)
         try:
             recorded = await reading.recorded
         except (StoreUnavailable, asyncio.CancelledError) as refusal:
-            reading.end()
             return await self._unavailable(send, refusal if isinstance(refusal, StoreUnavailable) else STOPPING)
         if recorded is NOTHING:
             return await _ignored(send, source, callback.endpoint, why="it holds nothing to store")
         self.stored_at = time.monotonic()
         self._say(callback, recorded, reading.fault)
-        answered = not reading.client_left()
+        # Where only the fate of our answer can tell a retry from a second message, see whether anybody is still there.
+        answered = not recorded.uncertain or not _left(receive)
         reply = Reply(_words(reading.fault)) if reading.fault else self._reply(source, callback)
         await _answer(send, 200, reply.body, _headers(recorded), content_type=reply.content_type)
         if recorded.uncertain:
             self._store.mark(recorded, answered=answered)
-        reading.end()
         return recorded.outcome
 
     def _reply(self, source: Source, callback: Callback) -> Reply:
@@ -267,6 +266,20 @@ def _secrets(sources: Mapping[str, Source]) -> dict[str, tuple[bytes, ...]]:
 
 def _text(headers: Mapping[bytes, bytes]) -> dict[str, str]:
     return {name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items()}
+
+
+def _left(receive: Receive) -> bool:
+    """Whether the client is gone, without waiting. A task that watches for it would cost as much as reading does."""
+    while True:
+        asking = receive().__await__()
+        try:
+            next(asking)
+        except StopIteration as heard:
+            if heard.value["type"] == "http.disconnect":
+                return True
+        else:  # nothing to be heard at this moment
+            asking.close()
+            return False
 
 
 async def _ignored(send: Send, source: Source, endpoint: str, *, why: str) -> str:
