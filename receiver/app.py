@@ -1,5 +1,6 @@
 """Wires settings, store and providers into the two applications, and routes between them by listener."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 
@@ -68,8 +69,10 @@ class App:
         self._admin_address = address
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """One request, to the application it is for."""
-        return self._application(scope)(scope, receive, send)
+        """One request, to the application it is for. The intake needs no task; what is Starlette's does."""
+        application = self._application(scope)
+        answer = application(scope, receive, send)
+        return answer if application is self.intake else asyncio.ensure_future(answer)
 
     def _application(self, scope: Scope) -> ASGIApp:
         if self._admin_address and _same(scope["server"], self._admin_address):

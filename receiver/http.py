@@ -8,6 +8,7 @@ import math
 import re
 import resource
 import socket
+from collections import deque
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
@@ -15,9 +16,9 @@ from urllib.parse import unquote
 
 import httptools
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
-from uvicorn.server import ServerState
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from receiver.exchange import Exchange, Shared
 from receiver.listening import BACKLOG
 
 KEEP_ALIVE = timedelta(seconds=75)  # above nginx's own 60 s for upstreams, so that the proxy closes first
@@ -45,108 +46,6 @@ _log = logging.getLogger(__name__)
 _log.setLevel(logging.ERROR)
 
 
-class Shared(ServerState):
-    """What the connections of a server have in common: also the answers that are on their way out.
-
-    Answers come by the batch, one for each callback of a commit. Written one behind the other, without anything in
-    between, they cost half: whoever reads them is woken once and not for each.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.loop: asyncio.AbstractEventLoop
-        self.ahead = 0
-        """Requests that wait for the answers before them, on all connections."""
-        self._going: list[Exchange] = []
-        self._common: tuple[Any, bytes] = (None, b"")
-
-    def common(self) -> bytes:
-        """The headers of every answer, as they are written; new ones each second."""
-        headers, written = self._common
-        if headers is not self.default_headers:
-            written = b"".join([b"%b: %b\r\n" % pair for pair in self.default_headers])
-            self._common = self.default_headers, written
-        return written
-
-    def post(self, exchange: "Exchange") -> None:
-        """Write an answer, behind all that become ready together with it."""
-        if not self._going:
-            self.loop.call_soon(self._write)
-        self._going.append(exchange)
-
-    def _write(self) -> None:
-        going, self._going = self._going, []
-        for exchange in going:
-            if exchange.transport.is_closing():  # nobody is there any more; writing would raise
-                continue
-            exchange.transport.write(exchange.outgoing)
-            exchange.outgoing = b""
-            if not exchange.keep_alive:
-                exchange.transport.close()
-
-
-class Exchange(RequestResponseCycle):
-    """One request and its answer. An answer that is whole when it begins goes out in one write."""
-
-    access_log = disconnected = response_started = response_complete = False
-    more_body = True
-    chunked_encoding = None
-    expected_content_length = 0
-    begin: Any = None
-    """The beginning of the answer, kept back until its body is there."""
-    outgoing = b""
-    """The whole answer, until it is written."""
-
-    def __init__(self, protocol: "Protocol", scope: Any, *, keep_alive: bool) -> None:
-        """What uvicorn's does, in half the time: what is the same for all stands above."""
-        self.scope, self.keep_alive = scope, keep_alive
-        self.transport, self.flow, self.logger = protocol.transport, protocol.flow, protocol.logger
-        self.on_response = protocol.on_response_complete
-        self.waiting_for_100_continue = protocol.expect_100_continue
-        self.message_event = asyncio.Event()
-        self.body = bytearray()
-        self._shared = protocol.server_state
-
-    @property
-    def default_headers(self) -> list[tuple[bytes, bytes]]:  # type: ignore[override]
-        """Those of every answer."""
-        return self._shared.default_headers
-
-    async def send(self, message: Any) -> None:
-        """The ASGI `send`."""
-        if self.begin is None:
-            self.begin = message
-            return
-        if self.response_started or not self._send_whole(message):
-            if not self.response_started:
-                await super().send(self.begin)
-            await super().send(message)
-
-    def _send_whole(self, message: Any) -> bool:
-        """Write head and body together, where nothing about them is special. Whether they were."""
-        body = message.get("body", b"")
-        begin = self.begin
-        if message.get("more_body") or self.flow.write_paused or self.disconnected or self.scope["method"] == "HEAD":
-            return False
-        lines = [STATUS_LINE[begin["status"]], self._shared.common()]
-        length = b""
-        for name, value in begin["headers"]:
-            if name == b"content-length":
-                length = value
-            elif name == b"connection" or name == b"transfer-encoding" or b"\n" in value:
-                return False
-            lines += (name, b": ", value, b"\r\n")
-        if length != b"%d" % len(body):
-            return False
-        lines += (b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n", body)
-        self.outgoing = b"".join(lines)
-        self.response_started = self.response_complete = True
-        self._shared.post(self)
-        self.message_event.set()
-        self.on_response()
-        return True
-
-
 class Protocol(HttpToolsProtocol):
     """uvicorn's, with the limits it lacks: on the head, on half requests, on bodies nobody wants.
 
@@ -155,6 +54,7 @@ class Protocol(HttpToolsProtocol):
 
     server_state: Shared
     cycle: Exchange
+    pipeline: deque[tuple[Exchange, Any]]  # type: ignore[assignment]
 
     def __init__(self, *args: Any, **keys: Any) -> None:
         super().__init__(*args, **keys)
@@ -284,7 +184,7 @@ class Protocol(HttpToolsProtocol):
             raise ValueError("the request's head is too large")
         before, self.cycle = self.cycle, self._exchange()
         if before is None or before.response_complete:
-            self._start_asgi_task(self.cycle, self.app)
+            self.cycle.start(self.app)
         elif len(self.pipeline) >= AHEAD_MOST or self.server_state.ahead >= AHEAD_MOST_OF_ALL:
             raise ValueError("too many requests are sent ahead")
         else:  # sent ahead of the answers before it
@@ -311,7 +211,8 @@ class Protocol(HttpToolsProtocol):
             "raw_path": url.path,
             "query_string": url.query or b"",
         }
-        return Exchange(self, scope, keep_alive=version != "1.0" and parser.should_keep_alive() and not self._ending)
+        keep_alive = version != "1.0" and parser.should_keep_alive() and not self._ending
+        return Exchange(self.server_state, self, scope, keep_alive=keep_alive)
 
     def on_message_complete(self) -> None:
         """The request is whole."""
@@ -329,7 +230,8 @@ class Protocol(HttpToolsProtocol):
             return
         if self.pipeline:
             self.server_state.ahead -= 1
-            self._start_asgi_task(*self.pipeline.pop())
+            exchange, app = self.pipeline.pop()
+            exchange.start(app)
             return
         self.flow.resume_reading()
         if not self._half:

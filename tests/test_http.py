@@ -12,7 +12,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from web_kit import FORM, MESSAGE, MO, REPORT, SOURCES, Client, Site, receiving, request
 
 from drills.waiting import until
@@ -457,53 +456,3 @@ async def test_a_stop_while_the_disk_hangs_is_503(site: Site) -> None:
                 task.cancel()
             answer = await client.answer()
     assert (answer.status, answer.headers["retry-after"]) == (503, "5")
-
-
-class Leaving:
-    """A connection whose client is gone: uvloop raises at a write."""
-
-    def __init__(self, *, gone: bool) -> None:
-        self.gone, self.written = gone, b""
-
-    def is_closing(self) -> bool:
-        return self.gone
-
-    def write(self, data: bytes) -> None:
-        assert not self.gone, "unable to perform operation; the handler is closed"
-        self.written += data
-
-
-async def test_who_leaves_while_answers_wait_costs_nobody_else_an_answer() -> None:
-    shared = http.Shared()
-    shared.loop = asyncio.get_running_loop()
-    leaving, staying = Leaving(gone=True), Leaving(gone=False)
-    for transport in (leaving, staying):
-        exchange = http.Exchange.__new__(http.Exchange)
-        exchange.transport, exchange.outgoing, exchange.keep_alive = transport, b"OK", True  # type: ignore[assignment]
-        shared.post(exchange)
-    await until(lambda: staying.written == b"OK")
-
-
-async def test_a_request_has_all_that_uvicorns_own_would_have() -> None:
-    """Ours is made in a shorter way; what a newer uvicorn adds must not be missing in it."""
-    loop = asyncio.get_running_loop()
-    server = http.Server(lambda *_: None)
-    server.config.load()
-    protocol = http.Protocol(config=server.config, server_state=server.server_state, app_state={}, _loop=loop)
-    inspected = {"scope": {}, "transport": None, "flow": None, "logger": None, "access_logger": None}
-    theirs = RequestResponseCycle(
-        **inspected,  # type: ignore[arg-type]
-        access_log=False,
-        default_headers=[],
-        message_event=asyncio.Event(),
-        expect_100_continue=False,
-        keep_alive=True,
-        on_response=lambda: None,
-    )
-    ours = http.Exchange(protocol, {}, keep_alive=True)
-    missing = {name for name in vars(theirs) if not hasattr(ours, name)}
-    assert missing == {"access_logger"}  # which nothing is written to
-    fixed = {name: value for name, value in vars(theirs).items() if isinstance(value, bool | int | None)}
-    assert {name: getattr(ours, name) for name in fixed if name not in inspected} == {
-        name: value for name, value in fixed.items() if name not in inspected
-    }

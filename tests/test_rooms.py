@@ -56,6 +56,7 @@ ROOMS = {
             for name in (
                 "app",
                 "http",
+                "exchange",
                 "listening",
                 "admin",
                 "admin.*",
@@ -102,7 +103,7 @@ OUTSIDE = {
     "standardwebhooks": ["receiver.handlers.forward"],
     "starlette": ["receiver.web", "receiver.app", "receiver.admin.*"],
     "structlog": ["*"],
-    "uvicorn": ["receiver.http", "receiver.app"],
+    "uvicorn": ["receiver.http", "receiver.exchange"],
     "uvloop": ["receiver.cli.*"],
     "yarl": ["receiver.handlers.forward", "receiver.cli.*"],
 }
