@@ -74,7 +74,10 @@ class Plan:
     callbacks: list[tuple[Any, ...]] = field(default_factory=list)
     events: list[tuple[Any, ...]] = field(default_factory=list)
     copies: list[tuple[Place, int]] = field(default_factory=list)
-    fates: list[tuple[bytes, Place, int]] = field(default_factory=list)
+    fates: dict[bytes, tuple[Place, int]] = field(default_factory=dict)
+    """The newest event with each content, and when it came, in microseconds since 1970."""
+    outdated: list[Place] = field(default_factory=list)
+    """Those that were the newest before."""
     quarantine: list[tuple[int, str, str]] = field(default_factory=list)
     sources: dict[str, list[int]] = field(default_factory=dict)
     """stored, duplicates, quarantined, simulated, last_at."""
@@ -148,7 +151,10 @@ class Planner:
 
     def _await_fate(self, digest: bytes, first: First, received_at: datetime) -> None:
         """From now on this one is the newest with its content, and nobody knows whether its answer gets out."""
-        self.plan.fates.append((digest, first.place, rows.to_micros(received_at)))
+        before = self._fates.get(digest)
+        if before is not None and before.place != first.place:
+            self.plan.outdated.append(before.place)
+        self.plan.fates[digest] = first.place, rows.to_micros(received_at)
         self._fates[digest] = Fate(first.place, first.id, received_at, "unknown")
 
     def _count(self, entry: Entry, stored: int, repeated: int) -> None:

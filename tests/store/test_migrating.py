@@ -49,10 +49,20 @@ def names(path: Path) -> set[str]:
 
 def test_an_older_store_is_copied_and_then_changed(old: Path) -> None:
     done = migrate(old)
-    assert (done.created, done.steps) == (False, ("0003 years",))
+    assert (done.created, done.steps) == (False, ("0003 years", "0004 fates"))
     assert {copy.name for copy in done.copies} == COPIES
     assert versions(old) == [steps.newest("sqlite", "log"), steps.newest("sqlite", "dispatch")]
     assert positions(old) == positions(old.with_name("receiver-schema1.db")) == [(7,)]
+
+
+def test_what_became_of_answers_is_known_after_it(old: Path) -> None:
+    told = [(b"b", 3, 30, "unknown"), (b"a", 7, 70, "answered"), (b"c", 5, 50, "unanswered")]
+    with closing(sqlite3.connect(old)) as db, db:
+        db.executemany("INSERT INTO fates (digest, position, received_at, fate) VALUES (?, ?, ?, ?)", told)
+    migrate(old)
+    with closing(sqlite3.connect(old)) as db:
+        kept = db.execute("SELECT digest, position, received_at, fate FROM fates ORDER BY position").fetchall()
+    assert kept == sorted(told, key=lambda fate: fate[1])
 
 
 def test_what_was_copied_is_a_store_of_before(old: Path, tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ async def _await_fates(db: Connection, stream: Stream, plan: Plan, known: Known)
     """The newest event with each content, of unknown fate. Raises Raced where somebody else stored one meanwhile."""
     ids = {fate.place: rows.id_bytes(fate.id) for fate in known.fates.values()}
     ids |= {(stream.number, row[0]): row[2] for row in plan.events}
-    newest = {digest: (digest, *place, ids[place], received) for digest, place, received in plan.fates}
+    newest = {digest: (digest, *place, ids[place], received) for digest, (place, received) in plan.fates.items()}
     new = [newest[digest] for digest in sorted(newest) if digest not in known.fates]
     old = [newest[digest] for digest in sorted(newest) if digest in known.fates]
     if new and len(await db.fetch(NEW_FATES, *_columns(new, 5))) < len(new):

@@ -3,8 +3,8 @@
 import sqlite3
 
 from receiver.store.group import Later
+from receiver.store.sqlite import fates
 
-MARK = "UPDATE fates SET fate = ? WHERE digest = ? AND position = ?"
 REFUSED = (
     "INSERT INTO sources (source, refused) VALUES (?, ?)"
     " ON CONFLICT (source) DO UPDATE SET refused = refused + excluded.refused"
@@ -13,6 +13,6 @@ REFUSED = (
 
 def write(db: sqlite3.Connection, later: Later) -> None:
     if later.marks:
-        db.executemany(MARK, later.marks)
+        fates.mark(db, later.marks)
     if later.refused:
         db.executemany(REFUSED, list(later.refused.items()))

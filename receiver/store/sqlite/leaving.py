@@ -35,6 +35,8 @@ NUMBERS = "SELECT coalesce(min(number), 0), coalesce(max(number), 0) FROM callba
 EVENTS = f"SELECT {rows.EVENT_ROW} FROM events WHERE position > ? ORDER BY position LIMIT ?"
 OLDEST = "SELECT coalesce(min(position), 0) FROM events"
 COPIES = "SELECT position, callback FROM copies WHERE position BETWEEN ? AND ? ORDER BY position, callback"
+NEWER = "SELECT position, lead(position) OVER (PARTITION BY digest ORDER BY position) AS newer FROM fates"
+OUTDATED = f"SELECT position FROM ({NEWER}) WHERE newer IS NOT NULL"
 FATES = "SELECT position, digest, received_at, fate FROM fates WHERE position BETWEEN ? AND ? ORDER BY digest"
 EXCEPTIONS = (
     "SELECT position, handler, replay, state, attempts, interruptions, probes, target, due_at, first_at, died_at,"
@@ -73,6 +75,7 @@ class Leaving:
             self._end = int(db.execute(NEWEST).fetchone()[0])
             self._oldest = int(db.execute(OLDEST).fetchone()[0])
             self._numbers = db.execute(NUMBERS).fetchone()
+            self._outdated = {position for (position,) in db.execute(OUTDATED)}
             self._handlers = [row[0] for row in db.execute(LANES)]
             self._in_hand = [
                 (handler, first + bit)
@@ -124,13 +127,17 @@ class Leaving:
             Moved(
                 (*row[:14], bool(row[14]), row[15]),
                 tuple(number for (number,) in copies.get(row[0], ())),
-                tuple(fates.get(row[0], ())),
+                tuple(self._fate(row[0], *fate) for fate in fates.get(row[0], ())),
                 tuple(sorted(exceptions.get(row[0], ()))),
                 tuple(attempts.get(row[0], ())),
                 tuple(easy.get(row[0], ())),
             )
             for row in events
         ]
+
+    def _fate(self, position: int, digest: bytes, received: int, fate: str) -> tuple[bytes, int, str]:
+        """Elsewhere each content has one fate; an older one decides about nothing and gets a content of its own."""
+        return position.to_bytes(8, "big") if position in self._outdated else digest, received, fate
 
     def _packed(self, handler: str, first: int, last: int) -> dict[int, tuple[str, int, int, str]]:
         """The attempts of events that went well at once."""

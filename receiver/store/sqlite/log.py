@@ -11,20 +11,15 @@ from receiver.store import rows
 from receiver.store.base import Recorded
 from receiver.store.group import GroupCommit, Later
 from receiver.store.plan import Entry, First, Known, Plan, Planner
-from receiver.store.sqlite import inserting
+from receiver.store.sqlite import fates, inserting
 from receiver.store.sqlite import later as later_commit
 from receiver.store.sqlite.desk import END
-from receiver.store.sqlite.known import fates_in, keys_in
+from receiver.store.sqlite.known import keys_in
 from receiver.store.sqlite.logfile import LogFile
 
 NEWEST = f"SELECT ({END}), (SELECT max(number) FROM callbacks)"
 COPY = "INSERT INTO copies (position, callback) VALUES (?, ?) ON CONFLICT DO NOTHING"
 QUARANTINE = "INSERT INTO quarantine (callback, source, reason) VALUES (?, ?, ?)"
-FATE = (
-    "INSERT INTO fates (digest, position, received_at, fate) VALUES (?, ?, ?, 'unknown')"
-    " ON CONFLICT (digest) DO UPDATE SET position = excluded.position, received_at = excluded.received_at,"
-    " fate = excluded.fate"
-)
 COUNT = (
     "INSERT INTO sources (source, stored, duplicates, quarantined, simulated, last_at) VALUES (?, ?, ?, ?, ?, ?)"
     " ON CONFLICT (source) DO UPDATE SET stored = stored + excluded.stored,"
@@ -44,10 +39,12 @@ class LogWriter(GroupCommit):
         super().__init__(wake)
         self.file = LogFile(path)
         self._position = self._number = 0
+        self._fates = fates.Fates()
 
     async def open(self) -> None:
         """Connect and begin to take callbacks."""
-        await self.file.connect()
+        db = await self.file.connect()
+        self._fates.load(await db.execute_fetchall(fates.RECENT))
         self.begin()
 
     @property
@@ -99,7 +96,7 @@ class LogWriter(GroupCommit):
             plan.callbacks.clear()
             _insert(db, plan)
             recorded = plan.answers[0]
-            db.executemany(later_commit.MARK, [("answered", *place) for place in recorded.uncertain])
+            fates.mark(db, [("answered", *place) for place in recorded.uncertain])
             db.execute("UPDATE callbacks SET outcome = ? WHERE number = ?", (recorded.outcome, number))
             return recorded
 
@@ -135,6 +132,7 @@ class LogWriter(GroupCommit):
             plan = await self.file.write(append)
         self._position += len(plan.events)
         self._number += len(plan.callbacks)
+        self._fates.remember(plan)
         self._look_first = bool(plan.copies)
         return plan
 
@@ -150,14 +148,14 @@ class LogWriter(GroupCommit):
     def _draw(self, db: sqlite3.Connection, batch: Sequence[Entry], *, number: int | None = None) -> Plan:
         """Plan a batch; `number` is that of a callback which has one already."""
         digests = [digest for entry in batch for digest in entry.digests if digest]
-        fates = fates_in(db, digests) if digests else {}
+        known = self._fates.of(db, digests) if digests else {}
         keys: dict[bytes, First] = {}
         wanted = [key for entry in batch for key in entry.keys if key]
         if self._look_first or any(key.other for key in wanted):
             self._numbers(db)
             keys = keys_in(db, [one for key in wanted for one in key if one])
         before = self._number if number is None else number - 1
-        return Planner(self._position, before, Known(keys, fates)).draw(batch)
+        return Planner(self._position, before, Known(keys, known)).draw(batch)
 
     def _numbers(self, db: sqlite3.Connection) -> None:
         """What the log ends with; another process may have appended."""
@@ -171,7 +169,7 @@ def _insert(db: sqlite3.Connection, plan: Plan) -> None:
     if plan.copies:
         db.executemany(COPY, plan.copies)
     if plan.fates:
-        db.executemany(FATE, plan.fates)
+        fates.write(db, plan)
     if plan.quarantine:
         db.executemany(QUARANTINE, plan.quarantine)
     db.executemany(COUNT, [(source, *counts) for source, counts in plan.sources.items()])

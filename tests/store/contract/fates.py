@@ -131,6 +131,30 @@ async def test_a_mark_survives_a_restart(house: House, answered: bool) -> None:
     assert (second == first) is not answered
 
 
+async def test_ten_seconds_are_counted_across_a_restart(house: House) -> None:
+    _, first = await ok(house, 0, answered=True)
+    await house.reopen()
+    outcome, second = await ok(house, 9, answered=True)
+    assert (outcome, await suspected(house, second)) == ("stored", first)
+
+
+async def test_ten_seconds_after_a_retry_are_counted_across_a_restart(house: House) -> None:
+    _, first = await ok(house, 0, answered=False)
+    await house.stored(report())
+    await ok(house, 60, answered=True)
+    await house.reopen()
+    outcome, third = await ok(house, 65, answered=True)
+    assert (outcome, await suspected(house, third)) == ("stored", first)
+
+
+async def test_once_a_newer_one_was_answered_an_older_one_of_unknown_fate_means_nothing(house: House) -> None:
+    _, first = await ok(house, 0)
+    _, second = await ok(house, 3600, answered=True)
+    assert await suspected(house, second) == first
+    _, third = await ok(house, 7200, answered=True)
+    assert await suspected(house, third) is None
+
+
 async def test_an_answer_in_flight_at_a_crash_is_of_unknown_fate(house: House) -> None:
     _, first = await ok(house, 0)
     await house.crash_receive()
