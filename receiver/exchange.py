@@ -6,6 +6,9 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+SPECIAL = frozenset({b"connection", b"transfer-encoding"})
+"""Headers that say more than themselves."""
+
 
 class Shared(ServerState):
     """What the connections of a server have in common: also the answers that are on their way out.
@@ -52,7 +55,7 @@ class Shared(ServerState):
     def _write(self) -> None:
         going, self._going = self._going, []
         for exchange in going:
-            if exchange.transport.is_closing():  # nobody is there any more; writing would raise
+            if exchange.transport.is_closing():
                 continue
             exchange.transport.write(exchange.outgoing)
             exchange.outgoing = b""
@@ -122,6 +125,8 @@ class Exchange(RequestResponseCycle):
         if self.begin is None:
             self.begin = message
             return
+        if self.transport.is_closing():  # nobody is there any more; writing would raise
+            self.disconnected = True
         if self.response_started or not self._send_whole(message):
             if not self.response_started:
                 await super().send(self.begin)
@@ -133,18 +138,14 @@ class Exchange(RequestResponseCycle):
         begin = self.begin
         if message.get("more_body") or self.flow.write_paused or self.disconnected or self.scope["method"] == "HEAD":
             return False
-        lines = [STATUS_LINE[begin["status"]], self._shared.common()]
-        length = b""
-        for name, value in begin["headers"]:
-            if name == b"content-length":
-                length = value
-            elif name == b"connection" or name == b"transfer-encoding" or b"\n" in value:
-                return False
-            lines += (name, b": ", value, b"\r\n")
-        if length != b"%d" % len(body):
+        headers = begin["headers"]
+        written = b"".join([b"%b: %b\r\n" % pair for pair in headers])
+        if (b"content-length", b"%d" % len(body)) not in headers or written.count(b"\n") != len(headers):
             return False
-        lines += (b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n", body)
-        self.outgoing = b"".join(lines)
+        if not SPECIAL.isdisjoint([name for name, _ in headers]):
+            return False
+        end = b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
+        self.outgoing = b"".join([STATUS_LINE[begin["status"]], self._shared.common(), written, end, body])
         self.response_started = self.response_complete = True
         self._shared.post(self)
         self.message_event.set()

@@ -1,10 +1,13 @@
 """Requests and answers: called, stepped and written many at a time, and none at the cost of another."""
 
 import asyncio
+import logging
 from collections.abc import Coroutine
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from starlette.responses import JSONResponse
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from drills.waiting import until
@@ -12,6 +15,13 @@ from receiver import http
 from receiver.exchange import Exchange, Shared
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def shared(anyio_backend: object) -> Shared:
+    made = Shared()
+    made.loop = asyncio.get_running_loop()
+    return made
 
 
 class Leaving:
@@ -37,6 +47,22 @@ async def test_who_leaves_while_answers_wait_costs_nobody_else_an_answer() -> No
         exchange.transport, exchange.outgoing, exchange.keep_alive = transport, b"OK", True  # type: ignore[assignment]
         shared.post(exchange)
     await until(lambda: staying.written == b"OK")
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_who_left_before_the_answer_is_no_error(shared: Shared, caplog: Any, method: str) -> None:
+    transport = Leaving(gone=True)
+    protocol: Any = SimpleNamespace(
+        transport=transport,
+        flow=SimpleNamespace(write_paused=False),
+        logger=logging.getLogger("receiver.http"),
+        on_response_complete=lambda: None,
+        expect_100_continue=False,
+    )
+    gone = Exchange(shared, protocol, {"type": "http", "method": method}, keep_alive=True)
+    gone.start(JSONResponse({}))
+    await until(lambda: not shared.tasks)
+    assert (transport.written, caplog.records) == (b"", [])
 
 
 async def test_a_request_has_all_that_uvicorns_own_would_have() -> None:
@@ -72,13 +98,6 @@ def exchange(shared: Shared, answering: Coroutine[Any, Any, None]) -> Exchange:
     made = Exchange.__new__(Exchange)
     made._shared = shared
     made.run_asgi = lambda _: answering  # type: ignore[method-assign, assignment, return-value]
-    return made
-
-
-@pytest.fixture
-async def shared(anyio_backend: object) -> Shared:
-    made = Shared()
-    made.loop = asyncio.get_running_loop()
     return made
 
 
