@@ -38,9 +38,7 @@ class Leaving:
         self.written += data
 
 
-async def test_who_leaves_while_answers_wait_costs_nobody_else_an_answer() -> None:
-    shared = Shared()
-    shared.loop = asyncio.get_running_loop()
+async def test_who_leaves_while_answers_wait_costs_nobody_else_an_answer(shared: Shared) -> None:
     leaving, staying = Leaving(gone=True), Leaving(gone=False)
     for transport in (leaving, staying):
         exchange = Exchange.__new__(Exchange)

@@ -14,7 +14,7 @@ from receiver.store.sqlite.known import all_in
 
 LATE = timedelta(seconds=5)  # by which a callback may be stored behind others that came after it
 REMEMBERED = (SUSPICIOUS + LATE) // timedelta(microseconds=1)
-MOST_REMEMBERED = 200_000
+MOST_REMEMBERED = 200_000  # also where the clock was set back, and nothing grows old
 
 FATES = "INSERT OR REPLACE INTO fates (position, digest, received_at, fate) VALUES "
 FORGET = "DELETE FROM fates WHERE position = ?"
